@@ -1,0 +1,146 @@
+"""The lake: Delta tables under one folder, read and written as Arrow tables.
+
+A day is overwritten atomically; a Delta version is the version of a table's data. Readers do not follow each table's
+newest version but the *catalog*: one small file, swapped when a run has written all of its tables. So a run that
+dies half-way has changed nothing that anybody reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from include.contracts import DAY, KNOWN_AT, Table
+from include.files import read_json, write_json
+
+_TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+_ATTEMPTS = 5  # of a write that met another writer
+
+
+class Catalog(TypedDict):
+    """What is published: the version of each table, the newest as-of, and up to where ingest has left no hole."""
+
+    versions: dict[str, int]
+    as_of: str | None
+    watermark: str | None
+
+
+class UnknownVersion(LookupError):
+    """The table has no such version (never written, or vacuumed away)."""
+
+
+def schema(table: Table) -> pa.Schema:
+    """The Arrow schema of a table. A column that is not in it is an error, never silently dropped."""
+    return pa.schema([(name, _TYPES[kind]) for name, kind in table.columns.items()])
+
+
+def path(lake: Path, table: Table) -> Path:
+    return lake / table.name
+
+
+def overwrite_days(lake: Path, table: Table, rows: pa.Table, days: Iterable[str]) -> int:
+    """Make `rows` the whole content of the given days; other days stay. Returns the version that holds it.
+
+    Rows are sorted by key, so equal content gives equal files. Raises ValueError for a wrong schema, a duplicate key
+    or a row outside of `days`.
+    """
+    days = sorted(set(days))
+    rows = rows.select(list(table.columns)).cast(schema(table))
+    outside = set(pc.unique(rows[DAY]).to_pylist()) - set(days)
+    if outside:
+        raise ValueError(f"{table.name}: rows of days {sorted(outside)[:3]} are outside of the days being written")
+    rows = rows.sort_by([(DAY, "ascending"), *((k, "ascending") for k in table.key)])
+    distinct = rows.group_by([DAY, *table.key]).aggregate([]).num_rows
+    if distinct != rows.num_rows:
+        raise ValueError(f"{table.name}: {rows.num_rows - distinct} rows repeat a key {table.key}")
+    if not days:
+        return version(lake, table)
+    where = f"{DAY} IN (" + ", ".join(f"'{d}'" for d in days) + ")"
+    uri = str(path(lake, table))
+    for attempt in range(_ATTEMPTS):
+        try:
+            if DeltaTable.is_deltatable(uri):
+                write_deltalake(uri, rows, mode="overwrite", predicate=where, partition_by=[DAY])
+            else:
+                write_deltalake(uri, rows, mode="error", partition_by=[DAY])
+            return version(lake, table)
+        except (CommitFailedError, FileExistsError):
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def version(lake: Path, table: Table) -> int:
+    """The newest version of a table. Raises UnknownVersion when it was never written."""
+    try:
+        return DeltaTable(str(path(lake, table))).version()
+    except TableNotFoundError as error:
+        raise UnknownVersion(f"{table.name} has never been written under {lake}") from error
+
+
+def read(
+    lake: Path,
+    table: Table,
+    at: int,
+    days: tuple[str, str] | None = None,
+    known_by: datetime | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rows of version `at`, sorted by key; of `days` (first, last; inclusive), known at `known_by` or before."""
+    try:
+        source = DeltaTable(str(path(lake, table)), version=at).to_pyarrow_dataset()
+    except Exception as error:  # deltalake raises several kinds for a version that is gone
+        raise UnknownVersion(f"{table.name} has no version {at} under {lake}: {error}") from error
+    keep: Any = None
+    if days is not None:
+        keep = (ds.field(DAY) >= days[0]) & (ds.field(DAY) <= days[1])
+    if known_by is not None:
+        known = ds.field(KNOWN_AT) <= pa.scalar(known_by, type=_TYPES["timestamp"])
+        keep = known if keep is None else keep & known
+    names = list(columns or table.columns)
+    wanted = list(dict.fromkeys([*names, DAY, *table.key]))
+    rows = source.to_table(columns=wanted, filter=keep).select(wanted)
+    rows = rows.cast(pa.schema([schema(table).field(n) for n in wanted]))
+    return rows.sort_by([(DAY, "ascending"), *((k, "ascending") for k in table.key)]).select(names)
+
+
+def catalog(lake: Path) -> Catalog:
+    """What is published now. Empty at the beginning."""
+    file = lake / "catalog.json"
+    if not file.exists():
+        return Catalog(versions={}, as_of=None, watermark=None)
+    return Catalog(**read_json(file))
+
+
+def publish(lake: Path, versions: dict[str, int], as_of: str, start: str, end: str) -> Catalog:
+    """Swap the catalog: these versions become visible, all at once. Publishing the same twice changes nothing.
+
+    `as_of` never moves back. The watermark moves to `end` only when `start` leaves no hole behind it.
+    """
+    old = catalog(lake)
+    watermark = old["watermark"]
+    if watermark is None or start <= watermark < end:
+        watermark = end
+    new = Catalog(
+        versions={**old["versions"], **{t: max(v, old["versions"].get(t, -1)) for t, v in versions.items()}},
+        as_of=max(as_of, old["as_of"] or as_of),
+        watermark=watermark,
+    )
+    if new != old:
+        write_json(lake / "catalog.json", new)
+    return new

@@ -1,0 +1,113 @@
+"""What a model's folder declares: target, features, search space, gate, triggers. Frozen; a typo fails at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from include.contracts import FEATURES
+from include.files import hash_value
+
+Family = Literal["logistic", "xgboost"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Frozen):
+    """One dimension of a search space: a uniform range, on a log scale or of integers if said so."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"range [{self.low}, {self.high}] is empty, or not above zero on a log scale")
+        return self
+
+
+class Candidate(Frozen):
+    """A family of models and where to look for its parameters; `fixed` are not searched."""
+
+    family: Family
+    space: dict[str, Range] = {}
+    fixed: dict[str, float | int | str] = {}
+
+
+class Tuning(Frozen):
+    """Successive halving: all trials on `first_rung_rows` rows, the best `1/cut` of them on all rows."""
+
+    trials: int = Field(default=8, ge=1, le=200)
+    cut: int = Field(default=3, ge=2)
+    first_rung_rows: int = Field(default=12_000, ge=1_000)
+    validation_days: int = Field(default=7, ge=1)
+
+
+class Gate(Frozen):
+    """What a challenger must show. Losses are log loss in nats; intervals are clustered by day."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    margin: float = Field(default=0.005, gt=0)  # non-inferiority: how much worse may still be noise
+    floor_skill: float = 0.05  # at least this share below the naive baseline's log loss
+    max_calibration_error: float = 0.05  # |mean prediction - base rate|, and expected calibration error
+    slices: tuple[str, ...] = ("origin", "carrier", "hour_band")
+    min_slice_rows: int = 300
+    slice_margin: float = 0.03
+    min_days: int = 5
+    min_rows: int = 1_000
+    max_latency_ms: float = 50.0  # p99 of one row through the model alone
+    max_size_mb: float = 20.0
+
+
+class Triggers(Frozen):
+    """When the monitor asks for a retrain. Raw drift explains, it never triggers."""
+
+    window_days: int = 7
+    max_age_days: float = 21.0
+    max_surprise: float = 0.03  # log loss above the model's own expected entropy, nats
+    score_psi: float = 0.2
+    incident_psi: float = 0.25  # of a stationary feature: a broken feed, which is an incident and no retrain
+    incident_nulls: float = 0.2  # share of nulls above the reference's
+    min_coverage: float = 0.5  # of labels that a window needs before it says anything
+
+
+class ModelSpec(Frozen):
+    """One model. `features` are names from include.contracts.VIEWS, in the order of the model's input."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    target: str
+    horizon: timedelta  # as-of of a prediction: this long before the scheduled departure
+    label_maturity: timedelta  # after it every label is known: younger rows would over-represent early labels
+    features: tuple[str, ...]
+    window_days: int | None = None  # None: everything since history began
+    holdout_days: int = Field(default=7, ge=1)
+    candidates: tuple[Candidate, ...]
+    tuning: Tuning = Tuning()
+    gate: Gate = Gate()
+    triggers: Triggers = Triggers()
+    seed: int = 2013
+    min_training_rows: int = 5_000
+
+    @model_validator(mode="after")
+    def _known_features(self) -> Self:
+        unknown = [f for f in self.features if f not in FEATURES]
+        if unknown:
+            raise ValueError(f"features {unknown} are in no view of include.contracts.VIEWS")
+        if len(set(self.features)) != len(self.features):
+            raise ValueError("a feature is named twice")
+        return self
+
+    def configuration_hash(self, families: tuple[str, ...] | None = None) -> str:
+        """Identity of the configuration: features, search space, target. Tuned values and a newer as-of are no change.
+
+        A refresh has its champion's hash and must be non-inferior; another hash must be superior.
+        """
+        chosen = [c for c in self.candidates if families is None or c.family in families]
+        parts = self.model_dump(mode="json", include={"target", "horizon", "features", "window_days"})
+        return hash_value({**parts, "candidates": [c.model_dump(mode="json") for c in chosen]})
