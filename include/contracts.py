@@ -26,7 +26,7 @@ PUBLICATION_LAG = timedelta(minutes=10)  # between a feature's last input and th
 # -- tables of the lake ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Table:
-    """A Delta table: `columns` maps a name to string, int64, float32, float64, bool or timestamp (microseconds, UTC)."""
+    """A Delta table: `columns` maps a name to its type; a timestamp is in microseconds, UTC."""
 
     name: str
     key: tuple[str, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         if part.is_dir() and path.is_dir():
-            shutil.move(path, work / "old")
-        os.replace(part, path)
+            path.rename(work / "old")
+        part.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

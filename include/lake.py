@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from include.contracts import DAY, KNOWN_AT, Table
@@ -124,7 +124,8 @@ def catalog(lake: Path) -> Catalog:
     file = lake / "catalog.json"
     if not file.exists():
         return Catalog(versions={}, as_of=None, watermark=None)
-    return Catalog(**read_json(file))
+    kept: Catalog = read_json(file)
+    return kept
 
 
 def publish(lake: Path, versions: dict[str, int], as_of: str, start: str, end: str) -> Catalog:

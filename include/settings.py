@@ -1,4 +1,4 @@
-"""One frozen Settings, read from the environment (`RATCHET_…`). Everything that the project writes lies under `home`."""
+"""One frozen Settings, read from the environment (`RATCHET_…`). All state lies under `home`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     def trainings(self) -> Path:
         """Work of training runs, one folder a run: trials, fitted candidates, predictions."""
         return self.home / "trainings"
+
+    @cached_property
+    def bundles(self) -> Path:
+        """Content-addressed model bundles, bundles/<hash>/: see include/bundle.py"""
+        return self.home / "bundles"
 
     @cached_property
     def bentos(self) -> Path:
