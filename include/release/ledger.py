@@ -1,0 +1,252 @@
+"""The ledger: every decision about a model, and what is live. Append-only; promotion is a compare-and-set.
+
+SQLite by default (WAL, writers wait 30 s, transactions begin IMMEDIATE), PostgreSQL by URL. MLflow's aliases mirror
+what stands here and are repaired from it, never the other way: they have no compare-and-set.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from include.contracts import Ref
+from include.crashpoints import reached
+from include.files import canonical_json, hash_text
+from include.release.tables import decisions, deployments, metadata, retrain_closures, retrain_requests, versions
+
+_READING = "ratchet_reading"
+
+
+class Superseded(RuntimeError):
+    """Another promoter was first: the deployment is no longer the one that this decision was taken on."""
+
+
+class UnknownVersion(LookupError):
+    """The ledger holds no such packaged version."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One entry. `key` identifies it across retries, e.g. "train/<run id>/gate": the first entry of a key stays."""
+
+    key: str
+    model: str
+    kind: str  # gate, rehearsal, champion, challenger, rollback …
+    actor: str
+    reason: str
+    as_of: str
+    version: int | None = None
+    run: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A packaged version of a model and where its parts lie."""
+
+    model: str
+    version: int
+    mlflow_run: str
+    configuration_hash: str
+    as_of: str
+    bundle: Ref
+    bento: Ref
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is live. Generation 0: nothing was ever deployed."""
+
+    model: str
+    generation: int
+    champion: int | None
+    challenger: int | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """An open request to train a model."""
+
+    id: int
+    model: str
+    as_of: str
+    cause: str
+    actor: str
+
+
+def connect(url: str) -> sa.Engine:
+    """Open the ledger, creating its tables when they are missing."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        if database := make_url(url).database:
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins transactions, not the driver
+    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # a writer takes the lock at its beginning: what it reads then is still true when it writes
+    reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _reader(ledger: sa.Engine) -> sa.Connection:
+    return ledger.connect().execution_options(**{_READING: True})
+
+
+def record(ledger: sa.Engine, decision: Decision) -> int:
+    """Enter a decision and return its id. A key that is there already returns the first entry's id, unchanged."""
+    with ledger.begin() as connection:
+        entry = _record(connection, decision)
+    reached(f"ledger.{decision.kind}")
+    return entry
+
+
+def _record(connection: sa.Connection, decision: Decision) -> int:
+    found = connection.scalar(sa.select(decisions.c.id).where(decisions.c.key == decision.key))
+    if found is not None:
+        return int(found)
+    values = {k: v for k, v in vars(decision).items() if k != "evidence"}
+    evidence = canonical_json(decision.evidence)
+    row = decisions.insert().values(**values, evidence=evidence, evidence_hash=hash_text(evidence))
+    return int(connection.execute(row.returning(decisions.c.id)).scalar_one())
+
+
+def current(ledger: sa.Engine, model: str) -> Deployment:
+    """What is live now."""
+    with _reader(ledger) as connection:
+        return _current(connection, model)
+
+
+def live_at(ledger: sa.Engine, model: str, wall: datetime) -> Deployment:
+    """What was live at a wall time."""
+    with _reader(ledger) as connection:
+        return _current(connection, model, deployments.c.recorded_at <= wall.astimezone(UTC).replace(tzinfo=None))
+
+
+def _current(connection: sa.Connection, model: str, *conditions: Any) -> Deployment:
+    query = sa.select(deployments).where(deployments.c.model == model, *conditions)
+    row = connection.execute(query.order_by(deployments.c.generation.desc()).limit(1)).first()
+    if row is None:
+        return Deployment(model, 0, None, None)
+    return Deployment(model, row.generation, row.champion, row.challenger)
+
+
+def deploy(
+    ledger: sa.Engine, seen: Deployment, decision: Decision, champion: int | None, challenger: int | None
+) -> Deployment:
+    """Make `champion` and `challenger` live if what is live is still what was `seen`; else raise Superseded.
+
+    The decision and the deployment are entered together or not at all. Repeating a decision (same key) that was
+    carried out returns what it made.
+    """
+    try:
+        with ledger.begin() as connection:
+            entry = _record(connection, decision)
+            done = connection.execute(sa.select(deployments).where(deployments.c.decision == entry)).first()
+            if done is None:
+                if _current(connection, seen.model).generation != seen.generation:
+                    raise Superseded(_lost(seen))
+                made = Deployment(seen.model, seen.generation + 1, champion, challenger)
+                connection.execute(deployments.insert().values(**vars(made), decision=entry))
+            else:
+                made = Deployment(done.model, done.generation, done.champion, done.challenger)
+    except sa.exc.IntegrityError as error:  # PostgreSQL: both inserted, one commits
+        raise Superseded(_lost(seen)) from error
+    reached(f"ledger.deploy.{decision.kind}")
+    return made
+
+
+def _lost(seen: Deployment) -> str:
+    return f"{seen.model}: generation {seen.generation} is no longer the live one; nothing was changed, decide anew"
+
+
+def add_version(ledger: sa.Engine, new: Version) -> None:
+    """Enter a packaged version; entering it again changes nothing. Raises ValueError if it was entered otherwise."""
+    values = {**vars(new), "bundle": canonical_json(new.bundle), "bento": canonical_json(new.bento)}
+    with suppress(sa.exc.IntegrityError), ledger.begin() as connection:
+        connection.execute(versions.insert().values(**values))
+    reached("ledger.version")
+    entered = version(ledger, new.model, new.version)
+    if entered != new:
+        raise ValueError(f"version {new.version} of {new.model} stands in the ledger as {entered}, not as {new}")
+
+
+def version(ledger: sa.Engine, model: str, number: int) -> Version:
+    """A packaged version. Raises UnknownVersion."""
+    query = sa.select(versions).where(versions.c.model == model, versions.c.version == number)
+    with _reader(ledger) as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        raise UnknownVersion(f"the ledger holds no packaged version {number} of {model}")
+    parts = {k: v for k, v in row._mapping.items() if k != "recorded_at"}
+    return Version(**{**parts, "bundle": json.loads(row.bundle), "bento": json.loads(row.bento)})
+
+
+def history(ledger: sa.Engine, model: str) -> list[dict[str, Any]]:
+    """All decisions about a model, oldest first; `recorded_at` is wall time, `as_of` data time."""
+    query = sa.select(decisions).where(decisions.c.model == model).order_by(decisions.c.id)
+    with _reader(ledger) as connection:
+        return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def request_retrain(ledger: sa.Engine, model: str, as_of: str, cause: str, actor: str, run: str | None) -> Request:
+    """Ask for a training. While a request of the model is open that one is returned: one open a model."""
+    try:
+        with ledger.begin() as connection:
+            found = _open_request(connection, model)
+            if found is None:
+                mine = (retrain_requests.c.model == model, retrain_requests.c.run == run)
+                asked = connection.execute(sa.select(retrain_requests).where(*mine)).first() if run else None
+                if asked is not None:  # a retry of a run whose request has been served meanwhile
+                    return _request(asked)
+                count = sa.select(sa.func.count()).where(retrain_requests.c.model == model).scalar_subquery()
+                values = {"model": model, "ordinal": count, "as_of": as_of, "cause": cause, "actor": actor, "run": run}
+                connection.execute(retrain_requests.insert().values(**values))
+                found = _open_request(connection, model)
+    except sa.exc.IntegrityError:  # PostgreSQL: another asked at the same moment
+        found = open_request(ledger, model)
+    reached("ledger.request")
+    if found is None:
+        raise RuntimeError(f"{model}: the retrain request was closed while it was being made; ask again")
+    return found
+
+
+def open_request(ledger: sa.Engine, model: str) -> Request | None:
+    """The open request of a model, if there is one."""
+    with _reader(ledger) as connection:
+        return _open_request(connection, model)
+
+
+def _open_request(connection: sa.Connection, model: str) -> Request | None:
+    closed = sa.select(retrain_closures.c.request)
+    query = sa.select(retrain_requests).where(retrain_requests.c.model == model, retrain_requests.c.id.not_in(closed))
+    row = connection.execute(query).first()
+    return None if row is None else _request(row)
+
+
+def _request(row: Any) -> Request:
+    return Request(row.id, row.model, row.as_of, row.cause, row.actor)
+
+
+def close_request(ledger: sa.Engine, request: int, run: str, outcome: str) -> None:
+    """Close a request with what became of it. The first closing stays."""
+    with suppress(sa.exc.IntegrityError), ledger.begin() as connection:
+        connection.execute(retrain_closures.insert().values(request=request, run=run, outcome=outcome))
+    reached("ledger.closure")
