@@ -1,0 +1,79 @@
+# One vocabulary for people and CI. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# Without byte code every start of a component takes four times as long.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPATH := $(CURDIR)
+# Telemetry and version look-ups of the stack's packages: off, here and in everything started from here.
+export DO_NOT_TRACK := 1
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := true
+export FEAST_USAGE := false
+
+PY := .venv/bin/python
+STACK := $(PY) -m scripts.stack
+
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce bench-gate clean
+
+help: ## this list
+	@echo "Ratchet: make <target>"
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv and install requirements.txt (PYTHON=… chooses the interpreter)
+	@scripts/setup.sh requirements.txt
+
+setup-dev: ## the same with what tests and checks need
+	@scripts/setup.sh requirements-dev.txt
+
+demo: setup ## start everything and run the story: ingest, train, gate, package, monitor, a retrain
+	@$(PY) -m scripts.demo
+
+up: setup ## start Airflow and MLflow on 127.0.0.1 (RATCHET_PORT, RATCHET_MLFLOW_PORT choose ports)
+	@$(STACK) up
+
+down: ## stop what `make up` or `make demo` started
+	@$(STACK) down
+
+status: ## what runs, and where
+	@$(STACK) status
+
+logs: ## last lines of the logs, then follow (NAME=scheduler for one, FOLLOW=0 to return)
+	@$(STACK) logs $(NAME) $(if $(filter 0,$(FOLLOW)),--no-follow)
+
+airflow: ## the airflow command in the stack's environment: make airflow ARGS="dags list"
+	@$(STACK) exec airflow $(ARGS)
+
+test: setup-dev check ## ruff, mypy and the tests (without the slow ones)
+	@$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-slow: setup-dev ## the tests that take minutes: crash points, the whole story
+	@$(PY) -m pytest -m slow $(ARGS)
+
+check: setup-dev ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+lock: setup ## compile requirements*.txt anew from requirements*.in (needs the package index)
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --override overrides.txt $(ARGS) \
+		--custom-compile-command "make lock" --no-emit-index-url requirements.in -o requirements.txt
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --override overrides.txt $(ARGS) \
+		--custom-compile-command "make lock" --no-emit-index-url requirements-dev.in -o requirements-dev.txt
+
+screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chromium)
+	@$(PY) -m scripts.screenshots
+
+why: setup ## where a model version comes from: make why VERSION=1
+	@$(PY) -m scripts.why $(VERSION)
+
+reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
+	@$(PY) -m scripts.reproduce $(VERSION)
+
+bench-gate: setup ## how often the gate errs on planted cases (takes a while)
+	@$(PY) -m bench.bench_gate
+
+clean: ## stop everything and delete var/ (all data of this installation)
+	@[ ! -x $(PY) ] || $(STACK) down
+	@rm -rf var
