@@ -21,69 +21,13 @@ interval of the past is taken in with what is known by now, so nothing that was 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-from airflow.sdk import Asset, CronTriggerTimetable, dag, task
+from airflow.sdk import Asset, CronTriggerTimetable, dag
 
-from dags.shared import DEFAULTS, ORIGIN, as_of, here, page, time_param
+from dags.shared import DEFAULTS, ORIGIN, step, time_field
 from include.contracts import ASSET_FEATURES
 
 FEATURES = Asset(name="features", uri=ASSET_FEATURES)
-Written = dict[str, Any]
-
-
-@task
-def plan() -> Any:
-    from include.loop import ingest
-
-    settings, context, _ = here()
-    given, run = context["params"], context["dag_run"]
-    start, end = given["start"], given["end"]
-    if run.run_type == "backfill":
-        start, end = run.data_interval_start.isoformat(), run.data_interval_end.isoformat()
-    return ingest.plan(settings, start, end, end or as_of(context))
-
-
-@task(pool="lake")
-def land(interval: Any) -> Written:
-    from include.loop import ingest
-
-    return ingest.land(here()[0], interval)
-
-
-@task
-def validate(interval: Any, landed: Written) -> Written:
-    from include.loop import ingest
-
-    return ingest.validate(here()[0], interval, landed, page())
-
-
-@task(pool="lake")
-def facts(interval: Any, landed: Written, checked: Written) -> Written:
-    from include.loop import ingest
-
-    return ingest.facts(here()[0], interval, landed, checked)
-
-
-@task(pool="lake")
-def features(interval: Any, written: Written) -> Written:
-    from include.loop import ingest
-
-    return ingest.features(here()[0], interval, written)
-
-
-@task(pool="lake")
-def publish(interval: Any, landed: Written, written: Written, built: Written) -> Written:
-    from include.loop import ingest
-
-    return ingest.publish(here()[0], interval, landed, written, built)
-
-
-@task(pool="lake", outlets=[FEATURES])
-def materialize() -> Any:
-    from include.loop import ingest
-
-    return ingest.materialize(here()[0])
 
 
 @dag(
@@ -96,18 +40,20 @@ def materialize() -> Any:
     default_args=DEFAULTS,
     tags=["ratchet", "data"],
     params={
-        "start": time_param("Start of the interval, data time. Empty: where the last run ended."),
-        "end": time_param("End of the interval, not included. Empty: as-of."),
-        "as_of": time_param("What may be known. Empty: the clock."),
+        "start": time_field("Start of the interval, data time. Empty: where the last run ended."),
+        "end": time_field("End of the interval, not included. Empty: as-of."),
+        "as_of": time_field("What may be known. Empty: the clock."),
     },
 )
-def ingest_dag() -> None:
-    interval = plan()
-    landed = land(interval)
-    checked = validate(interval, landed)
-    written = facts(interval, landed, checked)
-    built = features(interval, written)
-    publish(interval, landed, written, built) >> materialize()
+def ingest() -> None:
+    # the pool has one slot: two runs never write the lake at the same moment
+    interval = step("ingest.plan")()
+    landed = step("ingest.land", pool="lake")(interval)
+    checked = step("ingest.validate")(interval, landed)
+    facts = step("ingest.facts", pool="lake")(interval, landed, checked)
+    features = step("ingest.features", pool="lake")(interval, facts)
+    published = step("ingest.publish", pool="lake")(interval, landed, facts, features)
+    step("ingest.materialize", pool="lake", outlets=[FEATURES])(published)
 
 
-ingest_dag()
+ingest()

@@ -1,16 +1,20 @@
-"""What the DAG files share: defaults, the run's as-of, and the folder of a task's page. No DAG in here."""
+"""What the DAG files share: defaults, fields of forms, and `step`, which makes a task of a function of include.loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
-from airflow.sdk import Param, get_current_context
+from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include import clock, pages, times
-from include.settings import Settings, settings
+from include import pages, times
+from include.loop.run import Run, Skip, Stop
+from include.settings import settings
 
+# Scheduled runs start when a DAG is unpaused; backfills may reach back to where the data begins.
 ORIGIN = datetime(2013, 1, 1)
 
 DEFAULTS = {
@@ -20,38 +24,72 @@ DEFAULTS = {
     "execution_timeout": timedelta(minutes=30),
 }
 
-TIME = {"type": ["null", "string"], "format": "date-time"}
+
+def time_field(text: str) -> Param:
+    """A form's field for a data time, e.g. 2013-03-01T05:00:00Z; it may stay empty."""
+    return Param(None, description=text, type=["null", "string"], format="date-time")
 
 
-def time_param(text: str) -> Param:
-    """A field for a data time, e.g. 2013-03-01T05:00:00Z; empty: the run's own."""
-    return Param(None, description=text, **TIME)
+def step(function: str, **options: Any) -> Callable[..., Any]:
+    """A task that runs include.loop.<function>, e.g. "ingest.plan", with the Run and the results of earlier tasks.
 
-
-def as_of(context: dict[str, Any], asked: str | None = None) -> str:
-    """The instant whose knowledge this run may use, the same at each retry and clear.
-
-    From the run's form, else what the caller found (the request that caused the run), else a backfill's own interval,
-    else the clock at `run_after`.
+    The function is imported when the task runs, never when the file is parsed. What it returns goes to XCom, and into
+    the events of the task's outlets.
     """
-    given = context["params"].get("as_of") or asked
-    if given:
-        return times.iso(times.parse(given))
-    run = context["dag_run"]
-    if run.run_type == "backfill":
-        return times.iso(run.data_interval_end)
-    return times.iso(clock.load(settings().home / "clock.json").at(run.run_after))
+
+    def call(*results: Any) -> Any:
+        return _perform(function, results)
+
+    return task(task_id=function.split(".")[1], **options)(call)
 
 
-def here() -> tuple[Settings, dict[str, Any], str]:
-    """Settings, context and the run's name (dag/run id) of the task that calls."""
-    context: dict[str, Any] = dict(get_current_context())
-    return settings(), context, f"{context['dag'].dag_id}/{context['run_id']}"
+def each(function: str, over: Any, *results: Any, task_id: str, **options: Any) -> Any:
+    """The same, mapped: one task for each item of `over`, which the function gets last."""
+
+    def call(item: Any, results: list[Any]) -> Any:
+        return _perform(function, [*results, item])
+
+    mapped = task(task_id=task_id, map_index_template="{{ label }}", **options)(call)
+    return mapped.partial(results=list(results)).expand(item=over)
 
 
-def page() -> Path:
-    """Where this task writes its page: linked from the task in Airflow."""
-    context = get_current_context()
-    ti = context["ti"]
+def _perform(function: str, results: Sequence[Any]) -> Any:
+    context: Any = get_current_context()
+    module, name = function.split(".")
+    work = getattr(import_module(f"include.loop.{module}"), name)
+    try:
+        result = work(_run(context), *(_plain(r) for r in results))
+    except Skip as reason:
+        raise AirflowSkipException(str(reason)) from None
+    except Stop as reason:
+        raise AirflowFailException(str(reason)) from reason
+    for outlet in context["task"].outlets:
+        context["outlet_events"][outlet].extra = dict(result)
+    if isinstance(result, dict):
+        context["label"] = result.get("label", "")
+    return result
+
+
+def _plain(result: Any) -> Any:
+    """Results of mapped tasks come as a lazy sequence."""
+    return result if isinstance(result, (dict, str)) or result is None else list(result)
+
+
+def _run(context: Any) -> Run:
+    run, ti = context["dag_run"], context["ti"]
     index = -1 if ti.map_index is None else ti.map_index
-    return pages.folder(settings(), ti.dag_id, ti.run_id, ti.task_id, index) / "index.html"
+    events = [e for found in (context.get("triggering_asset_events") or {}).values() for e in found]
+    span = (times.iso(run.data_interval_start), times.iso(run.data_interval_end)) if _backfill(run) else None
+    return Run(
+        settings=settings(),
+        name=f"{ti.dag_id}/{ti.run_id}",
+        page=pages.folder(settings(), ti.dag_id, ti.run_id, ti.task_id, index) / "index.html",
+        params=dict(context["params"]),
+        wall=times.iso(run.run_after),
+        interval=span,
+        events=tuple(dict(e.extra or {}) for e in events),
+    )
+
+
+def _backfill(run: Any) -> bool:
+    return str(getattr(run.run_type, "value", run.run_type)) == "backfill"

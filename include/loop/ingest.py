@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from include import lake, quality
 from include.contracts import Interval, Ref
 from include.crashpoints import reached
 from include.features import build, store
-from include.settings import Settings
+from include.loop.run import Run, Skip, Stop
 from include.sources import ingest as source
+from include.sources.nycflights import Exhausted
 
 Written = dict[str, Any]  # {"days": […], "versions": {table: version}}
 
 
-def plan(settings: Settings, start: str | None, end: str | None, as_of: str) -> Interval:
+def plan(run: Run) -> Interval:
     """Which span of data time this run takes in. Without `start`: from where the last run left no hole."""
-    return source.plan(settings, start, end, as_of)
+    start, end = run.interval or (run.params.get("start"), run.params.get("end"))
+    try:
+        return source.plan(run.settings, start, end, end or run.as_of())
+    except Exhausted as error:
+        raise Skip(f"exhausted: {error}") from error
+    except ValueError as error:
+        raise Stop(str(error)) from error
 
 
-def land(settings: Settings, interval: Interval) -> Written:
+def land(run: Run, interval: Interval) -> Written:
     """Extract from the source and land it, as delivered, in the lake's raw tables."""
-    return source.land(settings, interval)
+    return source.land(run.settings, interval)
 
 
-def validate(settings: Settings, interval: Interval, landed: Written, page: Path) -> dict[str, Any]:
-    """Check what was landed. Raises quality.CriticalFailure, before anything is published."""
-    return quality.check(settings, interval, landed, page)
+def validate(run: Run, interval: Interval, landed: Written) -> dict[str, Any]:
+    """Check what was landed. Stops the run, before anything is published, when a batch as a whole is wrong."""
+    try:
+        return quality.check(run.settings, interval, landed, run.page)
+    except quality.CriticalFailure as error:
+        raise Stop(str(error)) from error
 
 
-def facts(settings: Settings, interval: Interval, landed: Written, checked: dict[str, Any]) -> Written:
+def facts(run: Run, interval: Interval, landed: Written, checked: dict[str, Any]) -> Written:
     """Good rows to the fact tables, bad rows to quarantine with the rule that each broke."""
-    return source.write_facts(settings, interval, landed, checked)
+    return source.write_facts(run.settings, interval, landed, checked)
 
 
-def features(settings: Settings, interval: Interval, written: Written) -> Written:
+def features(run: Run, interval: Interval, written: Written) -> Written:
     """Feature rows of the touched days, each from what was known at its own instant."""
-    return build.build(settings, interval, written)
+    return build.build(run.settings, interval, written)
 
 
-def publish(settings: Settings, interval: Interval, *written: Written) -> dict[str, Any]:
+def publish(run: Run, interval: Interval, *written: Written) -> dict[str, Any]:
     """Make everything this run wrote visible, all at once."""
     versions = {table: version for part in written for table, version in part["versions"].items()}
-    catalog = lake.publish(settings.lake, versions, interval["as_of"], interval["start"], interval["end"])
+    catalog = lake.publish(run.settings.lake, versions, interval["as_of"], interval["start"], interval["end"])
     reached("ingest.publish.catalog")
     return {"versions": versions, "as_of": catalog["as_of"], "watermark": catalog["watermark"]}
 
 
-def materialize(settings: Settings) -> Ref:
-    """Bring the online store up to what is published; it never moves back."""
-    catalog = lake.catalog(settings.lake)
-    if catalog["as_of"] is None:
-        raise RuntimeError("nothing was ever published: run `ingest` first")
-    return store.materialize(settings, catalog["versions"], catalog["as_of"])
+def materialize(run: Run, published: dict[str, Any]) -> Ref:
+    """Bring the online store up to what is published, by this run or a later one; it never moves back."""
+    catalog = lake.catalog(run.settings.lake)
+    return store.materialize(run.settings, catalog["versions"], catalog["as_of"] or published["as_of"])

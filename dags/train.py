@@ -1,0 +1,68 @@
+"""Train a challenger and let it earn its place: it ships only if the gate against the champion lets it.
+
+**Does:** pins the data (a snapshot of published versions), builds the point-in-time frame through Feast, checks it,
+tunes by successive halving with one mapped task a trial, fits, logs to MLflow, gates against the champion on rows that
+neither has seen; then, if accepted, registers, packages as a Bento, rehearses that Bento from its archive and makes it
+challenger (or champion, when there is none yet).
+
+**Runs:** weekly, or when the asset `retrain` says that somebody asks (the ledger's open request says who and why), or
+on demand: as-of, candidates, number of trials, note.
+
+**A refusal is no failure.** The run is green with a skipped tail; the *Report* of `gate` shows each check with its
+interval, and the reason stands in the ledger. Nothing that is live has changed.
+
+**Run again:** the MLflow run, the model version and the Bento of this DAG run are found again, not made twice.
+
+**When it fails:**
+- `check` red: the frame is not what a model may learn from; its *Report* names the feature. Look at `ingest`.
+- `rehearse` red: the package does not serve what was trained; its *Report* says which check. Nothing was released.
+- `release` red with *Superseded*: another release was first. Clear `gate` and what follows.
+- any other task: look at its log, then clear it. A request stays open until a training has answered it.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag
+
+from dags.shared import DEFAULTS, ORIGIN, each, step, time_field
+from include.contracts import ASSET_CHALLENGER, ASSET_RETRAIN
+
+RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
+CHALLENGER = Asset(name="challenger", uri=ASSET_CHALLENGER)
+FAMILIES = ["logistic", "xgboost"]
+
+
+@dag(
+    dag_id="train",
+    doc_md=__doc__,
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 12 * * 1", timezone="UTC"), assets=RETRAIN),
+    start_date=ORIGIN,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["ratchet", "model"],
+    params={
+        "as_of": time_field("Use what was known then. Empty: what the request says, else the clock."),
+        "candidates": Param(FAMILIES, type="array", items={"enum": FAMILIES}, minItems=1, examples=FAMILIES),
+        "trials": Param(8, type="integer", minimum=1, maximum=200, description="Trials of the first rung."),
+        "note": Param("", type="string", maxLength=500, description="Why; kept in MLflow and the ledger."),
+    },
+)
+def train() -> None:
+    job = step("train.plan")()
+    snapshot = step("train.snapshot")(job)
+    frame = step("train.frame")(job, snapshot)
+    checked = step("train.check")(job, frame)
+    trials = step("train.trials")(job, checked)
+    first = each("train.trial", trials, job, frame, task_id="first_rung")
+    final = each("train.trial", step("train.cut")(job, first), job, frame, task_id="final_rung")
+    fitted = step("train.fit")(job, frame, final)
+    logged = step("train.log")(job, snapshot, frame, fitted)
+    verdict = step("train.gate")(job, frame, fitted, logged)
+    registered = step("train.register")(job, fitted, logged, verdict)
+    archive = step("train.package")(job, fitted, registered)
+    rehearsed = step("train.rehearse")(job, fitted, registered, archive)
+    step("train.release", outlets=[CHALLENGER])(job, registered, archive, verdict, rehearsed)
+
+
+train()

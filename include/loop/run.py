@@ -1,0 +1,51 @@
+"""What a step knows of the run it belongs to, and the two ways in which a step may end a run on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from include import clock, times
+from include.settings import Settings
+
+
+class Skip(Exception):
+    """Nothing more is to be done, and that is fine: the run ends green, its tail skipped, with this reason."""
+
+
+class Stop(Exception):
+    """No retry can help (bad input, a batch that is wrong, a package that failed): the task ends red at once."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a DAG as its steps see it. The same values at each retry and clear."""
+
+    settings: Settings
+    name: str  # dag id/run id
+    page: Path  # where this task writes its page (index.html); its folder is linked from the task
+    params: dict[str, Any] = field(default_factory=dict)
+    wall: str | None = None  # when the run was due, wall time
+    interval: tuple[str, str] | None = None  # a backfill's own, data time
+    events: tuple[dict[str, Any], ...] = ()  # extras of the asset events that woke the run
+
+    def as_of(self, asked: str | None = None) -> str:
+        """The instant whose knowledge the run may use: from its form, else from what woke it, else `asked`, else a
+        backfill's own interval, else the clock when the run was due. Raises Stop for a form that holds no time."""
+        woken = [e["as_of"] for e in self.events if e.get("as_of")]
+        given = self.params.get("as_of") or (max(woken) if woken else None) or asked
+        if given:
+            return times.iso(self.time(given, "as_of"))
+        if self.interval:
+            return self.interval[1]
+        if self.wall is None:
+            raise Stop("as_of: neither the form, nor an event, nor the run's own time says as of when to run")
+        return times.iso(clock.load(self.settings.home / "clock.json").at(times.parse(self.wall)))
+
+    def time(self, text: str, field_name: str) -> Any:
+        """A time of the form, or Stop naming the field."""
+        try:
+            return times.parse(text)
+        except ValueError as error:
+            raise Stop(f"{field_name}: {error}") from None
