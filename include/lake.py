@@ -145,3 +145,15 @@ def publish(lake: Path, versions: dict[str, int], as_of: str, start: str, end: s
     if new != old:
         write_json(lake / "catalog.json", new)
     return new
+
+
+def row_keys(table: Table, rows: pa.Table) -> list[str]:
+    """The key of each row as one text, by which quarantine names it; an empty part is written as ?."""
+    parts = [rows[k].to_pylist() for k in table.key]
+    return [" ".join(_key_part(value) for value in values) for values in zip(*parts, strict=True)]
+
+
+def _key_part(value: Any) -> str:
+    if value is None:
+        return "?"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
