@@ -36,7 +36,7 @@ down: ## stop what `make up` or `make demo` started
 	@$(STACK) down
 
 status: ## what runs, and where
-	@$(STACK) status
+	@$(STACK) status || true
 
 logs: ## last lines of the logs, then follow (NAME=scheduler for one, FOLLOW=0 to return)
 	@$(STACK) logs $(NAME) $(if $(filter 0,$(FOLLOW)),--no-follow)

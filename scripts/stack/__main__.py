@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from scripts.stack import control, supervisor
+from scripts.stack import control, processes, supervisor
 from scripts.stack.config import BadPort, Stack, environment, from_environment, passwords, running_ports
 
 
@@ -51,7 +51,9 @@ def _down(stack: Stack, _: argparse.Namespace) -> int:
 def _status(stack: Stack, _: argparse.Namespace) -> int:
     states = supervisor.states(stack)
     if not states:
-        print("The stack does not run. `make up` starts it, `make demo` runs the story.")
+        left = len(processes.of_stack(stack))
+        dead = f"The supervisor is gone, {left} of its processes are left: `make down` ends them." if left else ""
+        print(dead or "The stack does not run. `make up` starts it, `make demo` runs the story.")
         return 3
     well = control.health(stack)
     print(f"{'component':<15}{'process':<10}{'health':<12}since")

@@ -37,15 +37,14 @@ def up(stack: Stack, say: Say = print) -> Stack:
         if supervisor.is_running(stack):
             running = running_ports(stack)
             if (running.port, running.mlflow_port) != (stack.port, stack.mlflow_port):
-                say(
-                    f"The stack already runs on other ports ({running.url}, {running.mlflow_url}); `make down` first to move it."
-                )
+                say("It runs on the ports of its start; `make down` first to move it.")
             stack = running
             say("The stack is already running.")
             _restart_broken(stack)
+            wait_ready(stack, lambda _: None)
         else:
             _start(stack, say)
-        wait_ready(stack, say)
+            wait_ready(stack, say)
         _make_pools(stack)
     return stack
 
