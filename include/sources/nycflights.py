@@ -119,15 +119,25 @@ def _clock(hhmm: pd.Series) -> pd.Series:
 
 
 def _scheduled_arrival(dest: pd.Series, local: pd.Series, hhmm: pd.Series, sched_dep: pd.Series) -> pd.Series:
-    """Arrival times are local to the destination and carry no date: the first such time after departure - 30 min."""
+    """Arrival times are local to the destination and carry no date: the first such time after departure - 30 min.
+
+    The day is added to the local time, not to the instant: a day across a change of daylight saving has 23 or 25 h.
+    """
     zones = {**_airport_zones(), **_ZONES}
     arrival = pd.Series(pd.NaT, index=dest.index, dtype="datetime64[ns, UTC]")
     naive = local + _clock(hhmm)
     for zone in sorted({zones[d] for d in dest.unique()}):
         here = dest.map(zones) == zone
-        arrival[here] = naive[here].dt.tz_localize(zone).dt.tz_convert("UTC")
-    early = arrival < sched_dep - pd.Timedelta(minutes=30)
-    return arrival.where(~early, arrival + pd.Timedelta(days=1))
+        same, earliest = naive[here], sched_dep[here] - pd.Timedelta(minutes=30)
+        early = _instant(same, zone) < earliest
+        arrival[here] = _instant(same.where(~early, same + pd.Timedelta(days=1)), zone)
+    return arrival
+
+
+def _instant(local: pd.Series, zone: str) -> pd.Series:
+    """UTC of a local time. No scheduled time falls into the hour that is skipped; a repeated one is its first."""
+    first = [True] * len(local)
+    return local.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward").dt.tz_convert("UTC")
 
 
 def _arrived(rows: pd.DataFrame, sched_arr: pd.Series) -> pd.Series:
