@@ -92,7 +92,8 @@ def start(stack: Stack) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     config = write_config(stack)
     command = [str(_BIN / "supervisord"), "-c", str(config)]
-    subprocess.run(command, env=environment(stack), cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+    null = subprocess.DEVNULL
+    subprocess.run(command, env=environment(stack), cwd=ROOT, check=True, stdin=null, stdout=null)
 
 
 def call(stack: Stack, method: str, *arguments: Any) -> Any:
