@@ -119,8 +119,3 @@ def labels(rows: pd.DataFrame, target: str) -> np.ndarray:
     if not np.isin(values, (0.0, 1.0)).all():
         raise ValueError(f"{target} holds values other than 0 and 1: a training row needs a known label")
     return values
-
-
-def log_loss(y: np.ndarray, margin: np.ndarray) -> float:
-    """Mean log loss in nats of margins (log odds), exact also where the probability rounds to 0 or 1."""
-    return float(np.mean(np.logaddexp(0.0, margin) - y * margin))
