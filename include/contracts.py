@@ -197,7 +197,7 @@ def _rate(name: str, nullable: bool = False, stationary: bool = True) -> Feature
 
 
 HOURLY_TTL = timedelta(hours=3)
-DAILY_TTL = timedelta(hours=30)
+DAILY_TTL = timedelta(days=2)  # Feast takes no mix of days and hours; a day is 10 minutes too short
 
 VIEWS: tuple[View, ...] = (
     View(
