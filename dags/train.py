@@ -16,7 +16,7 @@ interval, and the reason stands in the ledger. Nothing that is live has changed.
 **When it fails:**
 - `check` red: the frame is not what a model may learn from; its *Report* names the feature. Look at `ingest`.
 - `rehearse` red: the package does not serve what was trained; its *Report* says which check. Nothing was released.
-- `release` red with *Superseded*: another release was first. Clear `gate` and what follows.
+- `release` red: another champion went live since the comparison. Clear `evaluate` and what follows.
 - any other task: look at its log, then clear it. A request stays open until a training has answered it.
 """
 
@@ -57,12 +57,14 @@ def train() -> None:
     first = each("train.trial", trials, job, frame, task_id="first_rung")
     final = each("train.trial", step("train.cut")(job, first), job, frame, task_id="final_rung")
     fitted = step("train.fit")(job, frame, final)
-    logged = step("train.log")(job, snapshot, frame, fitted)
-    verdict = step("train.gate")(job, frame, fitted, logged)
+    evaluated = step("train.evaluate")(job, frame, fitted)
+    logged = step("train.log")(job, snapshot, frame, fitted, evaluated)
+    verdict = step("train.gate")(job, fitted, evaluated, logged)
     registered = step("train.register")(job, fitted, logged, verdict)
     archive = step("train.package")(job, fitted, registered)
-    rehearsed = step("train.rehearse")(job, fitted, registered, archive)
-    step("train.release", outlets=[CHALLENGER])(job, registered, archive, verdict, rehearsed)
+    rehearsed = step("train.rehearse")(job, frame, fitted, registered, archive)
+    released = step("train.release", outlets=[CHALLENGER])(job, fitted, evaluated, registered, archive, verdict)
+    rehearsed >> released
 
 
 train()

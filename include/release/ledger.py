@@ -56,6 +56,7 @@ class Version:
     mlflow_run: str
     configuration_hash: str
     as_of: str
+    trained_until: str  # last local date that it was fitted or tuned on
     bundle: Ref
     bento: Ref
 

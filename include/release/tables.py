@@ -41,6 +41,7 @@ versions = sa.Table(
     sa.Column("mlflow_run", sa.String(64), nullable=False),
     sa.Column("configuration_hash", sa.String(64), nullable=False),
     sa.Column("as_of", sa.String(40), nullable=False),
+    sa.Column("trained_until", sa.String(10), nullable=False),  # last local date that it was fitted or tuned on
     sa.Column("bundle", sa.Text, nullable=False),  # a Ref as JSON
     sa.Column("bento", sa.Text, nullable=False),  # a Ref as JSON
     _recorded(),

@@ -1,0 +1,347 @@
+"""Steps of the `train` DAG: pin the data -> frame -> tune -> fit -> evaluate -> MLflow -> gate -> package -> rehearse
+-> release. Results between steps are references and small verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from include import bundle, lake, pages, quality
+from include.contracts import Ref
+from include.crashpoints import reached
+from include.evaluation import evidence as evaluation
+from include.evaluation import gate as rules
+from include.evaluation import page as gate_page
+from include.features import frame as frames
+from include.features import snapshot as snapshots
+from include.files import hash_value, read_json, write_json
+from include.loop.run import Run, Skip, Stop
+from include.models import registry
+from include.models.spec import ModelSpec
+from include.packaging import bento
+from include.packaging import page as rehearsal_page
+from include.packaging import rehearse as rehearsal
+from include.release import ledger as book
+from include.release.ledger import Decision, Version
+from include.times import parse
+from include.training import data, export, manifest, track, tune
+from include.training import fit as fitting
+
+Job = dict[str, Any]
+_TIMED_ROWS = 500
+
+
+# -- data --------------------------------------------------------------------------------------------------------
+def plan(run: Run) -> Job:
+    """What this run trains: as of when, for which request, on which published versions, with which trials."""
+    name = run.settings.model
+    spec, ledger = registry.load(name), _ledger(run)
+    request = book.open_request(ledger, name)
+    as_of = run.as_of(request.as_of if request else None)
+    published, champion = lake.catalog(run.settings.lake), _champion(ledger, name)
+    if published["as_of"] is None:
+        raise Stop("nothing was ever published: run `ingest` first")
+    if as_of > published["as_of"]:
+        raise Stop(f"as_of: {as_of} lies after {published['as_of']}, up to which data is published: run `ingest` first")
+    if champion and as_of < champion.as_of:
+        raise Stop(f"as_of: {as_of} lies before the champion's {champion.as_of}, which has seen the rows to compare on")
+    families = run.params.get("candidates") or [c.family for c in spec.candidates]
+    try:
+        trials = tune.plan(spec, families, run.params.get("trials"), spec.seed)
+    except tune.BadRequest as error:
+        raise Stop(str(error)) from error
+    note = run.params.get("note") or ""
+    return {
+        "model": name,
+        "as_of": as_of,
+        "request": request.id if request else None,
+        "cause": request.cause if request else note or "scheduled, or asked for by hand",
+        "note": note,
+        "families": families,
+        "trials": trials,
+        "versions": published["versions"],
+    }
+
+
+def snapshot(run: Run, job: Job) -> Ref:
+    """An immutable copy of the pinned feature tables, of what was usable at as-of: training's offline store."""
+    return snapshots.take(run.settings, job["versions"], _start(run, job), parse(job["as_of"]))
+
+
+def frame(run: Run, job: Job, taken: Ref) -> Ref:
+    """The point-in-time training frame, through Feast."""
+    start = _start(run, job).isoformat()
+    return frames.build(run.settings, registry.load(job["model"]), job["versions"], taken, job["as_of"], start)
+
+
+def check(run: Run, job: Job, built: Ref) -> Job:
+    """Is the frame something to learn from? Stops the run, with a page that names the feature, when not."""
+    try:
+        return quality.check_frame(run.settings, built, list(registry.load(job["model"]).features), run.page)
+    except quality.CriticalFailure as error:
+        raise Stop(str(error)) from error
+
+
+# -- model -------------------------------------------------------------------------------------------------------
+def trials(run: Run, job: Job, checked: Job) -> list[Job]:  # noqa: ARG001 — `checked` only orders the tasks
+    """The first rung's trials."""
+    return [{**trial, "rung": 0} for trial in job["trials"]]
+
+
+def trial(run: Run, job: Job, built: Ref, item: Job) -> Job:
+    """One trial on one rung."""
+    result = tune.run(run.settings, registry.load(job["model"]), built, item, item["rung"])
+    return {**result, "label": f"{item['trial']} {result['loss']:.4f}"}
+
+
+def cut(run: Run, job: Job, results: list[Job]) -> list[Job]:  # noqa: ARG001 — steps have one shape
+    """The trials that go on to the last rung, on all rows."""
+    return [{**kept, "rung": 1} for kept in tune.cut(registry.load(job["model"]), results)]
+
+
+def fit(run: Run, job: Job, built: Ref, results: list[Job]) -> Job:
+    """Fit the winner on all rows before the holdout, and export the exact form that would ship."""
+    spec, chosen = registry.load(job["model"]), tune.choose(results)
+    fitted = fitting.fit(run.settings, spec, built, chosen)
+    made = export.export(run.settings, spec, built, fitted, job["as_of"], job["families"])
+    return {**fitted, "bundle": made, "tuned_loss": chosen["loss"]}
+
+
+def evaluate(run: Run, job: Job, built: Ref, fitted: Job) -> Job:
+    """Score challenger, champion and a naive baseline on the holdout. The evidence is kept by its hash."""
+    spec = registry.load(job["model"])
+    parts = data.split(spec, data.read(run.settings, built))
+    champion = _champion(_ledger(run), job["model"])
+    found = evaluation.collect(
+        spec,
+        parts.holdout,
+        pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy(),
+        None if champion is None else _scored(champion, parts.holdout),
+        evaluation.baseline(parts.training, parts.holdout, spec.target),
+        _configuration(spec, job),
+        *_cost(fitted["bundle"], data.matrix(parts.holdout, spec.features)),
+        trained_until=fitted["split"]["validation"]["last"],
+    )
+    path = run.settings.trainings / "evidence" / f"{hash_value(found)}.json"
+    write_json(path, found)
+    reached("train.evaluate.evidence")
+    return {"uri": str(path), "hash": path.stem, "champion": None if champion is None else champion.version}
+
+
+def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job) -> Job:
+    """All of the training into one MLflow run, found again by its DAG run however often this is repeated."""
+    settings, spec = run.settings, registry.load(job["model"])
+    tags = {"as_of": job["as_of"], "cause": job["cause"], "note": job["note"], "bundle": fitted["bundle"]["hash"]}
+    run_id = track.open_run(settings, job["model"], run.name, tags)
+    made = manifest.build(
+        spec,
+        run=run.name,
+        as_of=job["as_of"],
+        families=job["families"],
+        versions=job["versions"],
+        snapshot=taken,
+        frame=built,
+        fitted=fitting.Fitted(**{k: fitted[k] for k in fitting.Fitted.__annotations__}),
+        bundle=fitted["bundle"],
+    )
+    file = write_json(run.page.parent / track.MANIFEST, made)
+    sources = [track.Source(name=n, digest=str(v), uri=f"{n}@{v}", context="lake") for n, v in job["versions"].items()]
+    for name, ref in (("snapshot", taken), ("frame", built)):
+        sources.append(track.Source(name=name, digest=ref["hash"], uri=ref["uri"], context="training"))
+    track.log_training(
+        settings,
+        run_id,
+        job["as_of"],
+        fitted["bundle"],
+        {"family": fitted["family"], **fitted["params"], "seed": spec.seed},
+        _metrics(read_json(Path(evaluated["uri"]))),
+        sources,
+        {track.MANIFEST: file, track.PREDICTIONS: Path(fitted["predictions"]["uri"])},
+        tags,
+    )
+    pages.write_links(run.page, {"MLflow run": track.run_url(settings, run_id)})
+    return {"run_id": run_id, "url": track.run_url(settings, run_id)}
+
+
+# -- verdict -----------------------------------------------------------------------------------------------------
+def gate(run: Run, job: Job, fitted: Job, evaluated: Job, logged: Job) -> Job:
+    """Decide, and put the decision where people and machines find it: page, MLflow, ledger."""
+    spec, found = registry.load(job["model"]), read_json(Path(evaluated["uri"]))
+    verdict = rules.decide(spec.gate, found)
+    gate_page.write(verdict, found, run.page, fitted["contributions"])
+    machine = write_json(run.page.parent / "verdict.json", verdict.model_dump(mode="json"))
+    files = {"verdict.json": machine, "verdict.html": run.page, "evidence.json": Path(evaluated["uri"])}
+    track.log_files(run.settings, logged["run_id"], files)
+    track.close_run(run.settings, logged["run_id"])
+    pages.write_links(run.page, {"MLflow run": logged["url"]})
+    kept = {
+        "evidence": evaluated["hash"],
+        "mlflow_run": logged["run_id"],
+        "checks": [c.model_dump(mode="json") for c in verdict.checks],
+    }
+    _record(run, job, "gate", verdict.reason, None, {"accepted": verdict.accepted, "rule": verdict.rule, **kept})
+    if not verdict.accepted:
+        _answer(run, job, f"refused: {verdict.reason}")
+    failed = [c.name for c in verdict.failed]
+    return {"accepted": verdict.accepted, "rule": verdict.rule, "reason": verdict.reason, "failed": failed}
+
+
+def register(run: Run, job: Job, fitted: Job, logged: Job, verdict: Job) -> Job:
+    """A model version for what passed the gate. A refusal ends the run here, green."""
+    if not verdict["accepted"]:
+        raise Skip(verdict["reason"])
+    tags = {"as_of": job["as_of"], "bundle": fitted["bundle"]["hash"], "verdict": verdict["reason"][:4000]}
+    version = int(track.register(run.settings, logged["run_id"], job["model"], tags))
+    return {"version": version, "run_id": logged["run_id"], "url": logged["url"]}
+
+
+# -- package and release -----------------------------------------------------------------------------------------
+def package(run: Run, job: Job, fitted: Job, registered: Job) -> Ref:
+    """The Bento: the service's code, this bundle, labels that lead back."""
+    labels = {"mlflow_run_id": registered["run_id"], "as_of": job["as_of"], "run": run.name}
+    return bento.build(run.settings, fitted["bundle"], job["model"], str(registered["version"]), labels)
+
+
+def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archive: Ref) -> Job:
+    """Serve the Bento from its archive and see that it does what training did. Stops the release when not."""
+    spec = registry.load(job["model"])
+    rows = data.split(spec, data.read(run.settings, built)).holdout
+    expected = pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy()
+    report = rehearsal.rehearse(run.settings, archive, rows, expected)
+    rehearsal_page.write(report, run.page)
+    failed = [c for c in report["checks"] if not c["passed"]]
+    reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
+    _record(
+        run, job, "rehearsal", reason, registered["version"], {"passed": report["passed"], "checks": report["checks"]}
+    )
+    if failed:
+        raise Stop(f"the package failed its rehearsal ({', '.join(c['name'] for c in failed)}): {reason}; not released")
+    return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
+
+
+def release(run: Run, job: Job, fitted: Job, evaluated: Job, registered: Job, archive: Ref, verdict: Job) -> Job:
+    """Make it champion if there was none, else the challenger, which supersedes one that waits. Answer the request."""
+    ledger, version = _ledger(run), registered["version"]
+    spec = registry.load(job["model"])
+    book.add_version(
+        ledger,
+        Version(
+            model=job["model"],
+            version=version,
+            mlflow_run=registered["run_id"],
+            configuration_hash=_configuration(spec, job),
+            as_of=job["as_of"],
+            trained_until=fitted["split"]["validation"]["last"],
+            bundle=fitted["bundle"],
+            bento=archive,
+        ),
+    )
+    kind = "champion" if evaluated["champion"] is None else "challenger"
+    decision = _decision(run, job, kind, verdict["reason"], version, {"evidence": evaluated["hash"]})
+    live = _deploy(ledger, decision, evaluated["champion"])
+    mirror(run, job["model"])
+    _answer(run, job, f"version {version} is {kind}")
+    return {"model": job["model"], "version": version, "as": kind, "generation": live.generation, "as_of": job["as_of"]}
+
+
+def mirror(run: Run, model: str) -> list[str]:
+    """Make MLflow's aliases say what the ledger says; returns those that had to be repaired."""
+    live = book.current(_ledger(run), model)
+    wanted = {"champion": live.champion, "challenger": live.challenger}
+    return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
+
+
+def _deploy(ledger: sa.Engine, decision: Decision, judged_against: int | None) -> book.Deployment:
+    seen = book.current(ledger, decision.model)
+    if seen.champion == decision.version:  # a retry: what this decision made is already live
+        seen = book.Deployment(seen.model, seen.generation, None, None)
+    if seen.champion != judged_against:
+        raise Stop(
+            f"the gate compared with champion {judged_against}, live is {seen.champion} by now; "
+            "nothing was released: clear `evaluate` and what follows"
+        )
+    if judged_against is None:
+        return book.deploy(ledger, seen, decision, champion=decision.version, challenger=None)
+    return book.deploy(ledger, seen, decision, champion=seen.champion, challenger=decision.version)
+
+
+# -- shared ------------------------------------------------------------------------------------------------------
+def _ledger(run: Run) -> sa.Engine:
+    return book.connect(run.settings.ledger_url)
+
+
+def _champion(ledger: sa.Engine, model: str) -> Version | None:
+    live = book.current(ledger, model).champion
+    return None if live is None else book.version(ledger, model, live)
+
+
+def _start(run: Run, job: Job) -> Any:
+    """From when on rows are used: where history begins, or the spec's window before as-of."""
+    spec = registry.load(job["model"])
+    begin = run.settings.history_start
+    if spec.window_days is None:
+        return begin
+    return max(begin, parse(job["as_of"]) - pd.Timedelta(days=spec.window_days))
+
+
+def _configuration(spec: ModelSpec, job: Job) -> str:
+    return spec.configuration_hash(tuple(job["families"]))
+
+
+def _scored(champion: Version, holdout: pd.DataFrame) -> Job:
+    loaded = bundle.load(champion.bundle)
+    known = [f for f in loaded.features if f in holdout.columns]
+    # a champion that cannot be scored is evidence too: the gate refuses
+    p = bundle.predict(loaded, data.matrix(holdout, loaded.features)) if known == loaded.features else None
+    kept = {"configuration_hash": champion.configuration_hash, "trained_until": champion.trained_until}
+    return {"p": p, "version": champion.version, **kept}
+
+
+def _cost(made: Ref, rows: np.ndarray) -> tuple[float, float]:
+    """p99 in ms of one row through the bundle's model, and the bundle's size in MB."""
+    loaded = bundle.load(made)
+    times = []
+    for i in range(_TIMED_ROWS):
+        row = rows[i % len(rows)][None, :]
+        started = perf_counter()
+        bundle.predict(loaded, row)
+        times.append((perf_counter() - started) * 1e3)
+    size = sum(p.stat().st_size for p in loaded.path.rglob("*") if p.is_file())
+    return float(np.quantile(times, 0.99)), size / 1e6
+
+
+def _metrics(found: Job) -> Job:
+    """Scores with intervals, as MLflow's metrics: challenger's own, champion's and baseline's with a prefix."""
+    sides = {"": found["challenger"]["scores"], "baseline_": found["baseline"]}
+    if isinstance(found["champion"], dict):
+        sides["champion_"] = found["champion"]["scores"]
+    flat = {prefix + name: score for prefix, scores in sides.items() for name, score in (scores or {}).items()}
+    return {**flat, "difference": found["difference"], "latency_ms": found["latency_ms"], "size_mb": found["size_mb"]}
+
+
+def _decision(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> Decision:
+    return Decision(
+        key=f"{run.name}/{kind}",
+        model=job["model"],
+        kind=kind,
+        actor="train",
+        reason=reason,
+        as_of=job["as_of"],
+        version=version,
+        run=run.name,
+        evidence=evidence,
+    )
+
+
+def _record(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> None:
+    book.record(_ledger(run), _decision(run, job, kind, reason, version, evidence))
+
+
+def _answer(run: Run, job: Job, outcome: str) -> None:
+    if job["request"] is not None:
+        book.close_request(_ledger(run), job["request"], run.name, outcome)
