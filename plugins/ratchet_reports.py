@@ -1,0 +1,142 @@
+"""Pages that tasks write, one click from the task: the link *Report*, and the route that serves what it points to.
+
+Routes of plugins are open to anyone by default: this one asks Airflow whether the user may read runs of that DAG.
+Pages hold the words and pictures of third-party tools, so each is served in a sandbox of its own: its scripts cannot
+speak to Airflow in the reader's name, and it can load nothing from the network.
+"""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperatorLink
+
+from include import pages
+from include.files import read_json
+from include.settings import settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Response
+
+PREFIX = "/ratchet/reports"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; "
+        "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Encoding",
+}
+
+
+def find(dag_id: str, run_id: str, task_id: str, rest: str) -> Path | None:
+    """The file of a task's page, or None. `rest` is a path below the task's folder; a folder means its index.html.
+
+    A run id may arrive encoded once more (Airflow's own templates do that). Nothing outside of the task's folder is
+    ever found: neither by "..", nor by an absolute path, nor through a symlink.
+    """
+    for name in dict.fromkeys((run_id, unquote(run_id))):
+        folder = pages.folder(settings(), dag_id, name, task_id).resolve()
+        try:
+            target = (folder / rest).resolve()
+        except ValueError:  # a null byte
+            return None
+        if not target.is_relative_to(folder) or not folder.is_relative_to(settings().reports.resolve()):
+            return None
+        for candidate in (target / pages.INDEX, target):
+            packed = candidate.with_name(candidate.name + ".gz")
+            if candidate.suffix in _TYPES and (candidate.is_file() or packed.is_file()):
+                return candidate if candidate.is_file() else packed
+    return None
+
+
+def _answer(path: Path, accepts_gzip: bool) -> Response:
+    from fastapi import Response
+
+    packed = path.suffix == ".gz"
+    kind = _TYPES[path.with_suffix("").suffix if packed else path.suffix]
+    body = path.read_bytes()
+    headers = dict(_HEADERS)
+    if packed and accepts_gzip:
+        headers["Content-Encoding"] = "gzip"
+    elif packed:
+        body = gzip.decompress(body)
+    return Response(body, media_type=kind, headers=headers)
+
+
+@cache
+def _routes() -> FastAPI:
+    """Built at the first request: only the api-server pays for FastAPI and Airflow's security."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import Depends, FastAPI, HTTPException, Request
+
+    app = FastAPI(title="Ratchet reports", docs_url=None, redoc_url=None, openapi_url=None)
+    may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
+
+    # a text annotation could not name a class imported in here, and FastAPI would take `request` for a query parameter
+    def report(request, dag_id: str, run_id: str, task_id: str, rest: str = ""):  # type: ignore[no-untyped-def]
+        found = find(dag_id, run_id, task_id, rest) if dag_id != "~" else None
+        if found is None:
+            raise HTTPException(404, "This task has written no such page.")
+        return _answer(found, "gzip" in request.headers.get("accept-encoding", ""))
+
+    report.__annotations__["request"] = Request
+    app.get("/{dag_id}/{run_id}/{task_id}/{rest:path}", dependencies=[may_read])(report)
+    return app
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    await _routes()(scope, receive, send)
+
+
+def _task_folder(key: Any) -> Path:
+    return pages.folder(settings(), key.dag_id, key.run_id, key.task_id, key.map_index)
+
+
+class ReportLink(BaseOperatorLink):
+    """The task's page; no link while there is none."""
+
+    name = "Report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        folder = _task_folder(ti_key)
+        if not any((folder / name).is_file() for name in (pages.INDEX, pages.INDEX + ".gz")):
+            return ""
+        index = [str(ti_key.map_index)] if ti_key.map_index >= 0 else []
+        parts = [ti_key.dag_id, ti_key.run_id, ti_key.task_id, *index]
+        root = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+        return f"{root}{PREFIX}/" + "/".join(quote(part, safe="") for part in parts) + "/"
+
+
+class RunLink(BaseOperatorLink):
+    """The MLflow run that the task wrote to, as the task has noted it."""
+
+    name = "MLflow run"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        note = _task_folder(ti_key) / pages.LINKS
+        url = str(read_json(note).get(self.name, "")) if note.is_file() else ""
+        return url if url.startswith(("http://", "https://")) else ""
+
+
+class RatchetReports(AirflowPlugin):
+    name = "ratchet_reports"
+    fastapi_apps = [{"app": _app, "url_prefix": PREFIX, "name": "Ratchet reports"}]  # noqa: RUF012
+    global_operator_extra_links = [ReportLink(), RunLink()]  # noqa: RUF012
