@@ -59,11 +59,11 @@ def train() -> None:
     fitted = step("train.fit")(job, frame, final)
     evaluated = step("train.evaluate")(job, frame, fitted)
     logged = step("train.log")(job, snapshot, frame, fitted, evaluated)
-    verdict = step("train.gate")(job, fitted, evaluated, logged)
-    registered = step("train.register")(job, fitted, logged, verdict)
-    archive = step("train.package")(job, fitted, registered)
-    rehearsed = step("train.rehearse")(job, frame, fitted, registered, archive)
-    released = step("train.release", outlets=[CHALLENGER])(job, fitted, evaluated, registered, archive, verdict)
+    verdict = step("promote.gate")(job, fitted, evaluated, logged)
+    registered = step("promote.register")(job, fitted, logged, verdict)
+    archive = step("promote.package")(job, fitted, registered)
+    rehearsed = step("promote.rehearse")(job, frame, fitted, registered, archive)
+    released = step("promote.release", outlets=[CHALLENGER])(job, fitted, evaluated, registered, archive, verdict)
     rehearsed >> released
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,6 @@ def copy_home(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture
-def installation(history: Settings, tmp_path: Path) -> Iterator[Settings]:
+def installation(history: Settings, tmp_path: Path) -> Settings:
     """A copy of `history` that a test may write on."""
-    yield Settings(home=copy_home(history.home, tmp_path / "var"))
+    return Settings(home=copy_home(history.home, tmp_path / "var"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from include import lake, quality
 from include.contracts import Interval, Ref
@@ -46,7 +46,7 @@ def facts(run: Run, interval: Interval, landed: Written, checked: dict[str, Any]
 
 def features(run: Run, interval: Interval, written: Written) -> Written:
     """Feature rows of the touched days, each from what was known at its own instant."""
-    return build.build(run.settings, interval, written)
+    return dict(build.build(run.settings, interval, cast(build.Written, written)))
 
 
 def publish(run: Run, interval: Interval, *written: Written) -> dict[str, Any]:

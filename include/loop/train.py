@@ -1,38 +1,34 @@
-"""Steps of the `train` DAG: pin the data -> frame -> tune -> fit -> evaluate -> MLflow -> gate -> package -> rehearse
--> release. Results between steps are references and small verdicts."""
+"""Steps of the `train` DAG up to the evidence: pin the data -> frame -> tune -> fit -> evaluate -> MLflow.
+
+What follows, from the gate on, is in include/loop/promote.py.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
 from include import bundle, lake, pages, quality
 from include.contracts import Ref
 from include.crashpoints import reached
 from include.evaluation import evidence as evaluation
-from include.evaluation import gate as rules
-from include.evaluation import page as gate_page
 from include.features import frame as frames
 from include.features import snapshot as snapshots
 from include.files import hash_value, read_json, write_json
-from include.loop.run import Run, Skip, Stop
+from include.loop import common
+from include.loop.common import Job
+from include.loop.run import Run, Stop
 from include.models import registry
-from include.models.spec import ModelSpec
-from include.packaging import bento
-from include.packaging import page as rehearsal_page
-from include.packaging import rehearse as rehearsal
 from include.release import ledger as book
-from include.release.ledger import Decision, Version
+from include.release.ledger import Version
 from include.times import parse
 from include.training import data, export, manifest, track, tune
 from include.training import fit as fitting
 
-Job = dict[str, Any]
 _TIMED_ROWS = 500
 
 
@@ -40,10 +36,10 @@ _TIMED_ROWS = 500
 def plan(run: Run) -> Job:
     """What this run trains: as of when, for which request, on which published versions, with which trials."""
     name = run.settings.model
-    spec, ledger = registry.load(name), _ledger(run)
+    spec, ledger = registry.load(name), common.ledger(run)
     request = book.open_request(ledger, name)
     as_of = run.as_of(request.as_of if request else None)
-    published, champion = lake.catalog(run.settings.lake), _champion(ledger, name)
+    published, champion = lake.catalog(run.settings.lake), common.champion(ledger, name)
     if published["as_of"] is None:
         raise Stop("nothing was ever published: run `ingest` first")
     if as_of > published["as_of"]:
@@ -116,14 +112,14 @@ def evaluate(run: Run, job: Job, built: Ref, fitted: Job) -> Job:
     """Score challenger, champion and a naive baseline on the holdout. The evidence is kept by its hash."""
     spec = registry.load(job["model"])
     parts = data.split(spec, data.read(run.settings, built))
-    champion = _champion(_ledger(run), job["model"])
+    champion = common.champion(common.ledger(run), job["model"])
     found = evaluation.collect(
         spec,
         parts.holdout,
         pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy(),
         None if champion is None else _scored(champion, parts.holdout),
         evaluation.baseline(parts.training, parts.holdout, spec.target),
-        _configuration(spec, job),
+        common.configuration(spec, job),
         *_cost(fitted["bundle"], data.matrix(parts.holdout, spec.features)),
         trained_until=fitted["split"]["validation"]["last"],
     )
@@ -146,7 +142,7 @@ def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job)
         versions=job["versions"],
         snapshot=taken,
         frame=built,
-        fitted=fitting.Fitted(**{k: fitted[k] for k in fitting.Fitted.__annotations__}),
+        fitted=cast(fitting.Fitted, fitted),
         bundle=fitted["bundle"],
     )
     file = write_json(run.page.parent / track.MANIFEST, made)
@@ -168,118 +164,6 @@ def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job)
     return {"run_id": run_id, "url": track.run_url(settings, run_id)}
 
 
-# -- verdict -----------------------------------------------------------------------------------------------------
-def gate(run: Run, job: Job, fitted: Job, evaluated: Job, logged: Job) -> Job:
-    """Decide, and put the decision where people and machines find it: page, MLflow, ledger."""
-    spec, found = registry.load(job["model"]), read_json(Path(evaluated["uri"]))
-    verdict = rules.decide(spec.gate, found)
-    gate_page.write(verdict, found, run.page, fitted["contributions"])
-    machine = write_json(run.page.parent / "verdict.json", verdict.model_dump(mode="json"))
-    files = {"verdict.json": machine, "verdict.html": run.page, "evidence.json": Path(evaluated["uri"])}
-    track.log_files(run.settings, logged["run_id"], files)
-    track.close_run(run.settings, logged["run_id"])
-    pages.write_links(run.page, {"MLflow run": logged["url"]})
-    kept = {
-        "evidence": evaluated["hash"],
-        "mlflow_run": logged["run_id"],
-        "checks": [c.model_dump(mode="json") for c in verdict.checks],
-    }
-    _record(run, job, "gate", verdict.reason, None, {"accepted": verdict.accepted, "rule": verdict.rule, **kept})
-    if not verdict.accepted:
-        _answer(run, job, f"refused: {verdict.reason}")
-    failed = [c.name for c in verdict.failed]
-    return {"accepted": verdict.accepted, "rule": verdict.rule, "reason": verdict.reason, "failed": failed}
-
-
-def register(run: Run, job: Job, fitted: Job, logged: Job, verdict: Job) -> Job:
-    """A model version for what passed the gate. A refusal ends the run here, green."""
-    if not verdict["accepted"]:
-        raise Skip(verdict["reason"])
-    tags = {"as_of": job["as_of"], "bundle": fitted["bundle"]["hash"], "verdict": verdict["reason"][:4000]}
-    version = int(track.register(run.settings, logged["run_id"], job["model"], tags))
-    return {"version": version, "run_id": logged["run_id"], "url": logged["url"]}
-
-
-# -- package and release -----------------------------------------------------------------------------------------
-def package(run: Run, job: Job, fitted: Job, registered: Job) -> Ref:
-    """The Bento: the service's code, this bundle, labels that lead back."""
-    labels = {"mlflow_run_id": registered["run_id"], "as_of": job["as_of"], "run": run.name}
-    return bento.build(run.settings, fitted["bundle"], job["model"], str(registered["version"]), labels)
-
-
-def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archive: Ref) -> Job:
-    """Serve the Bento from its archive and see that it does what training did. Stops the release when not."""
-    spec = registry.load(job["model"])
-    rows = data.split(spec, data.read(run.settings, built)).holdout
-    expected = pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy()
-    report = rehearsal.rehearse(run.settings, archive, rows, expected)
-    rehearsal_page.write(report, run.page)
-    failed = [c for c in report["checks"] if not c["passed"]]
-    reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
-    _record(
-        run, job, "rehearsal", reason, registered["version"], {"passed": report["passed"], "checks": report["checks"]}
-    )
-    if failed:
-        raise Stop(f"the package failed its rehearsal ({', '.join(c['name'] for c in failed)}): {reason}; not released")
-    return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
-
-
-def release(run: Run, job: Job, fitted: Job, evaluated: Job, registered: Job, archive: Ref, verdict: Job) -> Job:
-    """Make it champion if there was none, else the challenger, which supersedes one that waits. Answer the request."""
-    ledger, version = _ledger(run), registered["version"]
-    spec = registry.load(job["model"])
-    book.add_version(
-        ledger,
-        Version(
-            model=job["model"],
-            version=version,
-            mlflow_run=registered["run_id"],
-            configuration_hash=_configuration(spec, job),
-            as_of=job["as_of"],
-            trained_until=fitted["split"]["validation"]["last"],
-            bundle=fitted["bundle"],
-            bento=archive,
-        ),
-    )
-    kind = "champion" if evaluated["champion"] is None else "challenger"
-    decision = _decision(run, job, kind, verdict["reason"], version, {"evidence": evaluated["hash"]})
-    live = _deploy(ledger, decision, evaluated["champion"])
-    mirror(run, job["model"])
-    _answer(run, job, f"version {version} is {kind}")
-    return {"model": job["model"], "version": version, "as": kind, "generation": live.generation, "as_of": job["as_of"]}
-
-
-def mirror(run: Run, model: str) -> list[str]:
-    """Make MLflow's aliases say what the ledger says; returns those that had to be repaired."""
-    live = book.current(_ledger(run), model)
-    wanted = {"champion": live.champion, "challenger": live.challenger}
-    return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
-
-
-def _deploy(ledger: sa.Engine, decision: Decision, judged_against: int | None) -> book.Deployment:
-    seen = book.current(ledger, decision.model)
-    if seen.champion == decision.version:  # a retry: what this decision made is already live
-        seen = book.Deployment(seen.model, seen.generation, None, None)
-    if seen.champion != judged_against:
-        raise Stop(
-            f"the gate compared with champion {judged_against}, live is {seen.champion} by now; "
-            "nothing was released: clear `evaluate` and what follows"
-        )
-    if judged_against is None:
-        return book.deploy(ledger, seen, decision, champion=decision.version, challenger=None)
-    return book.deploy(ledger, seen, decision, champion=seen.champion, challenger=decision.version)
-
-
-# -- shared ------------------------------------------------------------------------------------------------------
-def _ledger(run: Run) -> sa.Engine:
-    return book.connect(run.settings.ledger_url)
-
-
-def _champion(ledger: sa.Engine, model: str) -> Version | None:
-    live = book.current(ledger, model).champion
-    return None if live is None else book.version(ledger, model, live)
-
-
 def _start(run: Run, job: Job) -> Any:
     """From when on rows are used: where history begins, or the spec's window before as-of."""
     spec = registry.load(job["model"])
@@ -287,10 +171,6 @@ def _start(run: Run, job: Job) -> Any:
     if spec.window_days is None:
         return begin
     return max(begin, parse(job["as_of"]) - pd.Timedelta(days=spec.window_days))
-
-
-def _configuration(spec: ModelSpec, job: Job) -> str:
-    return spec.configuration_hash(tuple(job["families"]))
 
 
 def _scored(champion: Version, holdout: pd.DataFrame) -> Job:
@@ -322,26 +202,3 @@ def _metrics(found: Job) -> Job:
         sides["champion_"] = found["champion"]["scores"]
     flat = {prefix + name: score for prefix, scores in sides.items() for name, score in (scores or {}).items()}
     return {**flat, "difference": found["difference"], "latency_ms": found["latency_ms"], "size_mb": found["size_mb"]}
-
-
-def _decision(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> Decision:
-    return Decision(
-        key=f"{run.name}/{kind}",
-        model=job["model"],
-        kind=kind,
-        actor="train",
-        reason=reason,
-        as_of=job["as_of"],
-        version=version,
-        run=run.name,
-        evidence=evidence,
-    )
-
-
-def _record(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> None:
-    book.record(_ledger(run), _decision(run, job, kind, reason, version, evidence))
-
-
-def _answer(run: Run, job: Job, outcome: str) -> None:
-    if job["request"] is not None:
-        book.close_request(_ledger(run), job["request"], run.name, outcome)

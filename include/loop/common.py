@@ -1,0 +1,50 @@
+"""What the steps of several DAGs share: the ledger, the live champion, and entries in the run's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from include.loop.run import Run
+from include.models.spec import ModelSpec
+from include.release import ledger as book
+from include.release.ledger import Decision, Version
+
+Job = dict[str, Any]
+
+
+def ledger(run: Run) -> sa.Engine:
+    return book.connect(run.settings.ledger_url)
+
+
+def champion(engine: sa.Engine, model: str) -> Version | None:
+    live = book.current(engine, model).champion
+    return None if live is None else book.version(engine, model, live)
+
+
+def configuration(spec: ModelSpec, job: Job) -> str:
+    return spec.configuration_hash(tuple(job["families"]))
+
+
+def decision(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> Decision:
+    return Decision(
+        key=f"{run.name}/{kind}",
+        model=job["model"],
+        kind=kind,
+        actor=run.name.split("/")[0],
+        reason=reason,
+        as_of=job["as_of"],
+        version=version,
+        run=run.name,
+        evidence=evidence,
+    )
+
+
+def record(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> None:
+    book.record(ledger(run), decision(run, job, kind, reason, version, evidence))
+
+
+def answer(run: Run, job: Job, outcome: str) -> None:
+    if job["request"] is not None:
+        book.close_request(ledger(run), job["request"], run.name, outcome)

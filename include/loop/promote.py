@@ -1,0 +1,127 @@
+"""Steps of the `train` DAG from the gate on: verdict -> register -> package -> rehearse -> champion or challenger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import sqlalchemy as sa
+
+from include import pages
+from include.contracts import Ref
+from include.evaluation import gate as rules
+from include.evaluation import page as gate_page
+from include.files import read_json, write_json
+from include.loop import common
+from include.loop.common import Job
+from include.loop.run import Run, Skip, Stop
+from include.models import registry
+from include.packaging import bento
+from include.packaging import page as rehearsal_page
+from include.packaging import rehearse as rehearsal
+from include.release import ledger as book
+from include.release.ledger import Decision, Version
+from include.training import data, track
+from include.training import fit as fitting
+
+
+# -- verdict -----------------------------------------------------------------------------------------------------
+def gate(run: Run, job: Job, fitted: Job, evaluated: Job, logged: Job) -> Job:
+    """Decide, and put the decision where people and machines find it: page, MLflow, ledger."""
+    spec, found = registry.load(job["model"]), read_json(Path(evaluated["uri"]))
+    verdict = rules.decide(spec.gate, found)
+    gate_page.write(verdict, found, run.page, {c["feature"]: c["mean_abs"] for c in fitted["contributions"]})
+    machine = write_json(run.page.parent / "verdict.json", verdict.model_dump(mode="json"))
+    files = {"verdict.json": machine, "verdict.html": run.page, "evidence.json": Path(evaluated["uri"])}
+    track.log_files(run.settings, logged["run_id"], files)
+    track.close_run(run.settings, logged["run_id"])
+    pages.write_links(run.page, {"MLflow run": logged["url"]})
+    kept = {
+        "evidence": evaluated["hash"],
+        "mlflow_run": logged["run_id"],
+        "checks": [c.model_dump(mode="json") for c in verdict.checks],
+    }
+    common.record(run, job, "gate", verdict.reason, None, {"accepted": verdict.accepted, "rule": verdict.rule, **kept})
+    if not verdict.accepted:
+        common.answer(run, job, f"refused: {verdict.reason}")
+    failed = [c.name for c in verdict.failed]
+    return {"accepted": verdict.accepted, "rule": verdict.rule, "reason": verdict.reason, "failed": failed}
+
+
+def register(run: Run, job: Job, fitted: Job, logged: Job, verdict: Job) -> Job:
+    """A model version for what passed the gate. A refusal ends the run here, green."""
+    if not verdict["accepted"]:
+        raise Skip(verdict["reason"])
+    tags = {"as_of": job["as_of"], "bundle": fitted["bundle"]["hash"], "verdict": verdict["reason"][:4000]}
+    version = int(track.register(run.settings, logged["run_id"], job["model"], tags))
+    return {"version": version, "run_id": logged["run_id"], "url": logged["url"]}
+
+
+# -- package and release -----------------------------------------------------------------------------------------
+def package(run: Run, job: Job, fitted: Job, registered: Job) -> Ref:
+    """The Bento: the service's code, this bundle, labels that lead back."""
+    labels = {"mlflow_run_id": registered["run_id"], "as_of": job["as_of"], "run": run.name}
+    return bento.build(run.settings, fitted["bundle"], job["model"], str(registered["version"]), labels)
+
+
+def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archive: Ref) -> Job:
+    """Serve the Bento from its archive and see that it does what training did. Stops the release when not."""
+    spec = registry.load(job["model"])
+    rows = data.split(spec, data.read(run.settings, built)).holdout
+    expected = pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy()
+    report = rehearsal.rehearse(run.settings, archive, rows, expected)
+    rehearsal_page.write(report, run.page)
+    failed = [c for c in report["checks"] if not c["passed"]]
+    reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
+    common.record(
+        run, job, "rehearsal", reason, registered["version"], {"passed": report["passed"], "checks": report["checks"]}
+    )
+    if failed:
+        raise Stop(f"the package failed its rehearsal ({', '.join(c['name'] for c in failed)}): {reason}; not released")
+    return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
+
+
+def release(run: Run, job: Job, fitted: Job, evaluated: Job, registered: Job, archive: Ref, verdict: Job) -> Job:
+    """Make it champion if there was none, else the challenger, which supersedes one that waits. Answer the request."""
+    ledger, version = common.ledger(run), registered["version"]
+    spec = registry.load(job["model"])
+    book.add_version(
+        ledger,
+        Version(
+            model=job["model"],
+            version=version,
+            mlflow_run=registered["run_id"],
+            configuration_hash=common.configuration(spec, job),
+            as_of=job["as_of"],
+            trained_until=fitted["split"]["validation"]["last"],
+            bundle=fitted["bundle"],
+            bento=archive,
+        ),
+    )
+    kind = "champion" if evaluated["champion"] is None else "challenger"
+    decision = common.decision(run, job, kind, verdict["reason"], version, {"evidence": evaluated["hash"]})
+    live = _deploy(ledger, decision, evaluated["champion"])
+    mirror(run, job["model"])
+    common.answer(run, job, f"version {version} is {kind}")
+    return {"model": job["model"], "version": version, "as": kind, "generation": live.generation, "as_of": job["as_of"]}
+
+
+def mirror(run: Run, model: str) -> list[str]:
+    """Make MLflow's aliases say what the ledger says; returns those that had to be repaired."""
+    live = book.current(common.ledger(run), model)
+    wanted = {"champion": live.champion, "challenger": live.challenger}
+    return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
+
+
+def _deploy(ledger: sa.Engine, decision: Decision, judged_against: int | None) -> book.Deployment:
+    seen = book.current(ledger, decision.model)
+    if seen.champion == decision.version:  # a retry, or the whole run cleared: it is live already
+        return seen
+    if seen.champion != judged_against:
+        raise Stop(
+            f"the gate compared with champion {judged_against}, live is {seen.champion} by now; "
+            "nothing was released: clear `evaluate` and what follows"
+        )
+    if judged_against is None:
+        return book.deploy(ledger, seen, decision, champion=decision.version, challenger=None)
+    return book.deploy(ledger, seen, decision, champion=seen.champion, challenger=decision.version)
