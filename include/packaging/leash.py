@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 ORDERLY = b"."  # sent before closing: the parent lives, and removes the files itself
-_PATIENCE = 3.0  # seconds for an orderly end
+_PATIENCE = 2.0  # seconds for an orderly end; BentoML takes 0.4
 
 
 def inside(home: Path) -> list[psutil.Process]:

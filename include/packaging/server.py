@@ -20,6 +20,7 @@ from include.packaging.bento import environment
 
 HOST = "127.0.0.1"
 _TIMEOUT = 15.0  # seconds for one answer
+_STARTUP_FAILED = "Application startup failed"  # uvicorn's words; BentoML's supervisor notices ten seconds later
 
 
 class NotReady(RuntimeError):
@@ -36,7 +37,7 @@ class Server:
         return http.client.HTTPConnection(HOST, self.port, timeout=_TIMEOUT)
 
     def log(self) -> str:
-        return last_lines(self.home / "service.log")
+        return _tail(read_log(self.home))
 
 
 @contextmanager
@@ -78,8 +79,13 @@ def free_port() -> int:
         return port
 
 
-def last_lines(log: Path, count: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else "(no log)"
+def read_log(home: Path) -> str:
+    log = home / "service.log"
+    return log.read_text(errors="replace") if log.exists() else "(no log)"
+
+
+def _tail(text: str, lines: int = 15) -> str:
+    return "\n".join(text.splitlines()[-lines:])
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, Any]:
@@ -106,11 +112,13 @@ def is_ready(port: int, timeout: float = 1.0) -> bool:
 
 def _wait_until_ready(holder: subprocess.Popen[bytes], port: int, home: Path, deadline: float) -> None:
     while not is_ready(port):
-        log = home / "service.log"
+        said = read_log(home)
         if (code := holder.poll()) is not None:
-            raise NotReady(f"the service ended with code {code} before it was ready; its log ends:\n{last_lines(log)}")
+            raise NotReady(f"the service ended with code {code} before it was ready; its log ends:\n{_tail(said)}")
+        if _STARTUP_FAILED in said:
+            raise NotReady(f"the service failed to start; its log ends:\n{_tail(said)}")
         if time.monotonic() > deadline:
-            raise NotReady(f"the service was not ready at its deadline; its log ends:\n{last_lines(log)}")
+            raise NotReady(f"the service was not ready at its deadline; its log ends:\n{_tail(said)}")
         time.sleep(0.05)
 
 
