@@ -58,11 +58,13 @@ def _view(con: duckdb.DuckDBPyConnection, view: View, days: list[str], as_of: da
     engine.define(con, entities, engine.text("entities", keys=keys))
     parts = [_mean(m, view, entities) for m in MEANS.get(view.name, ())]
     parts += [engine.text(name, entities=entities) for name in OTHERS.get(view.name, ())]
-    joined = " JOIN ".join(
-        f"({sql}) AS p{i}" + (f" USING ({keys}, moment)" if i else "") for i, sql in enumerate(parts)
-    )
-    names = ", ".join(f.name for f in view.features)
-    return engine.fetch(con, f"SELECT {keys}, moment, {names} FROM {joined}")
+    return engine.fetch(con, _side_by_side(parts, keys, ", ".join(f.name for f in view.features)))
+
+
+def _side_by_side(parts: list[str], keys: str, features: str) -> str:
+    first, *others = [f"({sql}) AS part_{i}" for i, sql in enumerate(parts)]
+    joins = "".join(f" JOIN {part} USING ({keys}, moment)" for part in others)
+    return engine.text("view", keys=keys, features=features, parts=first + joins)
 
 
 def _mean(mean: Mean, view: View, entities: str) -> str:

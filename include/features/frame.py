@@ -1,0 +1,118 @@
+"""The training frame: one row a flight with its label and the features that serving would have had at its as-of."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include import files, lake, times
+from include.contracts import ENTITY, EVENT_TIME, FRAME_IDENTITY, OUTCOME, SCHEDULE, TARGET, VIEWS, Ref
+from include.features import engine, store
+from include.models.spec import ModelSpec
+from include.settings import Settings
+
+_KEYS = tuple(dict.fromkeys(key for view in VIEWS for key in view.keys))
+_FIRST = next(view for view in VIEWS if view.cadence == "daily")
+
+
+class NoHistory(LookupError):
+    """Too little is ingested for a frame as of that time."""
+
+
+def take_versions(settings: Settings) -> dict[str, int]:
+    """The published version of every table that a frame reads. Raises NoHistory when something is unpublished."""
+    published = lake.catalog(settings.lake)["versions"]
+    names = [SCHEDULE.name, OUTCOME.name, *(view.table.name for view in VIEWS)]
+    if missing := [name for name in names if name not in published]:
+        raise NoHistory(f"tables {missing} were never published: run `ingest` first")
+    return {name: published[name] for name in names}
+
+
+def begins(settings: Settings, spec: ModelSpec, versions: dict[str, int], as_of: str) -> datetime:
+    """From when on flights' as-of times count: the first whole day with history, or the model's own window."""
+    first = lake.read(settings.lake, _FIRST.table, versions[_FIRST.table.name], columns=[EVENT_TIME])[EVENT_TIME]
+    if not len(first):
+        raise NoHistory(f"{_FIRST.table.name} has no rows: ingest at least two days before you train")
+    begin = times.parse(times.day(min(first.to_pylist()))) + timedelta(days=1)
+    window = spec.window_days
+    return begin if window is None else max(begin, times.parse(as_of) - timedelta(days=window))
+
+
+def build(
+    settings: Settings, spec: ModelSpec, versions: dict[str, int], snapshot: Ref, as_of: str, start: str | None
+) -> Ref:
+    """Every flight whose label is ripe at `as_of`, with FRAME_IDENTITY and the spec's features (float32), as a file.
+
+    Rows: as-of time (sched_dep - horizon) at or after `start` (None: where history begins), sched_dep at or before
+    as_of - label_maturity, label known. Sorted by (sched_dep, flight_id). Equal content gives the equal file
+    settings.frames/<hash>.parquet. Raises NoHistory when no row is left.
+    """
+    first = times.parse(start) if start else begins(settings, spec, versions, as_of)
+    last = times.parse(as_of) - spec.label_maturity
+    entities = _entities(settings, spec, versions, times.parse(as_of), (first + spec.horizon, last))
+    entities = entities.filter(entities[TARGET].is_valid())
+    if not entities.num_rows:
+        raise NoHistory(f"no labelled flight has its as-of in [{times.iso(first)}, {times.iso(last - spec.horizon)}]")
+    return _keep(settings, _join(settings, spec, snapshot, entities))
+
+
+def build_window(
+    settings: Settings, spec: ModelSpec, versions: dict[str, int], snapshot: Ref, as_of: str, start: str, end: str
+) -> Ref:
+    """As `build`, for monitoring: every flight with sched_dep in [start, end), its label null while it is not known."""
+    span = (times.parse(start), times.parse(end) - timedelta(microseconds=1))
+    entities = _entities(settings, spec, versions, times.parse(as_of), span)
+    return _keep(settings, _join(settings, spec, snapshot, entities))
+
+
+def load(frame: Ref, start: str | None = None, end: str | None = None) -> pd.DataFrame:
+    """Rows of a frame with sched_dep in [start, end), in order."""
+    rows = pd.read_parquet(frame["uri"])
+    keep = pd.Series(True, index=rows.index)
+    if start:
+        keep &= rows["sched_dep"] >= times.parse(start)
+    if end:
+        keep &= rows["sched_dep"] < times.parse(end)
+    return rows[keep].reset_index(drop=True)
+
+
+def _entities(
+    settings: Settings, spec: ModelSpec, versions: dict[str, int], as_of: datetime, span: tuple[datetime, datetime]
+) -> pa.Table:
+    """The flights scheduled in `span` (inclusive) as published at `as_of`, with the labels known by then."""
+    days = (times.day(span[0]), times.day(span[1]))
+    with engine.connect() as con:
+        for table in (SCHEDULE, OUTCOME):
+            engine.register(con, table.name, lake.read(settings.lake, table, versions[table.name], days, as_of))
+        minutes = spec.horizon // timedelta(minutes=1)
+        first, last = (f"{t:%F %T.%f}" for t in span)
+        return engine.fetch(con, engine.text("entities_frame", minutes=minutes, first=first, last=last))
+
+
+def _join(settings: Settings, spec: ModelSpec, snapshot: Ref, entities: pa.Table) -> pa.Table:
+    """Entity rows and their features, in the frame's columns and order. Every row comes back, once."""
+    keys = entities.select([*_KEYS, EVENT_TIME])
+    joined = store.historical(settings, snapshot, keys, spec.features)
+    features = pa.Table.from_pandas(joined[[ENTITY, *spec.features]], preserve_index=False)
+    if features.num_rows != entities.num_rows:
+        raise RuntimeError(f"Feast returned {features.num_rows} rows for {entities.num_rows} flights")
+    schema = pa.schema([*entities.schema, *(pa.field(name, pa.float32()) for name in spec.features)])
+    rows = entities.join(features, keys=ENTITY, join_type="left outer")
+    rows = rows.select([*FRAME_IDENTITY, *spec.features]).cast(schema)
+    return rows.sort_by([("sched_dep", "ascending"), (ENTITY, "ascending")]).combine_chunks()
+
+
+def _keep(settings: Settings, rows: pa.Table) -> Ref:
+    settings.frames.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=settings.frames) as work:
+        part = Path(work) / "frame.parquet"
+        pq.write_table(rows, part)
+        digest = files.hash_file(part)
+        target = settings.frames / f"{digest}.parquet"
+        part.replace(target)
+    return Ref(uri=str(target), version=digest[:12], hash=digest)
