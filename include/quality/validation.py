@@ -1,0 +1,135 @@
+"""Run the committed suites of Great Expectations on frames; results become plain findings.
+
+GX runs on a copy of gx/ in a temporary folder: it scaffolds folders wherever it finds its context, and the project may
+be mounted read-only. Nothing is stored, nothing is sent (analytics are off in the committed configuration).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # before GX is imported, which reads it then
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.data_context import AbstractDataContext
+
+from include.quality.frames import ROW
+from include.settings import ROOT
+
+FOLDER = ROOT / "gx"
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found. `rows` are positions in the frame; `evaluated` is False when a column is missing."""
+
+    suite: str
+    rule: str
+    severity: str  # critical, warning or info
+    scope: str  # batch or row
+    reason: str
+    expectation: str
+    success: bool
+    evaluated: bool
+    observed: str
+    count: int = 0
+    examples: tuple[str, ...] = ()
+    rows: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.suite}.{self.rule}: {self.observed}. {self.reason}"
+
+
+def run(frames: dict[str, pd.DataFrame], columns: Collection[str] | None = None) -> dict[str, list[Finding]]:
+    """Findings of each suite on its frame, in the suite's order. With `columns`, only the expectations on these (and
+    those on whole tables): a model that uses some of the features is not held to the others."""
+    with _context(columns) as context:
+        return {name: _run(context, name, frame) for name, frame in frames.items()}
+
+
+def limits(suite: str) -> dict[str, Any]:
+    """What the suite says beside its expectations: from how many quarantined rows on the whole feed is broken."""
+    meta: dict[str, Any] = json.loads((FOLDER / "expectations" / f"{suite}.json").read_text(encoding="utf-8"))["meta"]
+    return meta
+
+
+@contextmanager
+def _context(columns: Collection[str] | None) -> Iterator[AbstractDataContext]:
+    with tempfile.TemporaryDirectory(prefix="ratchet-gx-") as work:
+        copy = Path(work) / "gx"
+        shutil.copytree(FOLDER, copy)
+        if columns is not None:
+            for file in (copy / "expectations").glob("*.json"):
+                _keep(file, set(columns))
+        yield gx.get_context(mode="file", context_root_dir=str(copy))
+
+
+def _keep(file: Path, columns: set[str]) -> None:
+    suite = json.loads(file.read_text(encoding="utf-8"))
+    suite["expectations"] = [e for e in suite["expectations"] if e["kwargs"].get("column", None) in {None, *columns}]
+    file.write_text(json.dumps(suite), encoding="utf-8")
+
+
+def _run(context: AbstractDataContext, name: str, frame: pd.DataFrame) -> list[Finding]:
+    checkpoint = context.checkpoints.get(name)
+    order = [e.id for e in checkpoint.validation_definitions[0].suite.expectations]
+    outcome = checkpoint.run(batch_parameters={"dataframe": frame})
+    results = [r for run in outcome.run_results.values() for r in run.results]
+    by_id = {r.expectation_config.id: r for r in results}  # GX returns them in an order of its own
+    return [_finding(name, by_id[i]) for i in order]
+
+
+def _finding(suite: str, result: Any) -> Finding:
+    config, detail = result.expectation_config, result.result or {}
+    failed = _exception(result.exception_info)
+    places = [int(place[ROW]) for place in detail.get("unexpected_index_list") or []]
+    return Finding(
+        suite=suite,
+        rule=config.meta["rule"],
+        severity=str(getattr(config.severity, "value", config.severity)),
+        scope=config.meta["scope"],
+        reason=config.notes,
+        expectation=_text(config),
+        success=bool(result.success),
+        evaluated=not failed,
+        observed=failed or _observed(config, detail, bool(result.success)),
+        count=int(detail.get("unexpected_count") or 0),
+        examples=tuple(dict.fromkeys(str(v) for v in (detail.get("partial_unexpected_list") or [])))[:_EXAMPLES],
+        rows=tuple(places),
+    )
+
+
+def _exception(info: dict[str, Any] | None) -> str:
+    """The message of an expectation that raised; GX nests it by metric when a metric did."""
+    if not info:
+        return ""
+    parts = [info] if "raised_exception" in info else list(info.values())
+    raised = [p for p in parts if isinstance(p, dict) and p.get("raised_exception")]
+    return f"could not be evaluated: {raised[0].get('exception_message')}" if raised else ""
+
+
+def _observed(config: Any, detail: dict[str, Any], success: bool) -> str:
+    if "unexpected_count" in detail:
+        rows, bad = int(detail.get("element_count") or 0), int(detail["unexpected_count"])
+        return f"{bad:,} of {rows:,} rows ({bad / rows:.2%})" if rows else "no rows"
+    if "observed_value" in detail:
+        return f"observed {detail['observed_value']}"
+    if config.type == "expect_column_to_exist":
+        return "the column is there" if success else f"the column {config.kwargs['column']} is missing"
+    return "holds" if success else "does not hold"
+
+
+def _text(config: Any) -> str:
+    parts = {k: v for k, v in config.kwargs.items() if k not in ("batch_id",) and v is not None}
+    return f"{config.type}({', '.join(f'{k}={v!r}' for k, v in parts.items())})"
