@@ -1,0 +1,83 @@
+"""The few calls of Airflow's REST API that the demo makes. Reading is repeated when the server is busy or restarts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+
+from scripts.stack import control
+from scripts.stack.config import Stack
+
+_ATTEMPTS = 8
+ENDED = ("success", "failed")
+
+
+def connect(stack: Stack) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {control.token(stack)}"}
+    return httpx.Client(base_url=f"{stack.url}/api/v2", headers=headers, timeout=30, trust_env=False)
+
+
+def get(client: httpx.Client, path: str, **params: Any) -> dict[str, Any] | None:
+    """The answer, or None for a 404."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            answer = client.get(path, params=params)
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            found: dict[str, Any] = answer.json()
+            return found
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            final = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if final or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(min(2**attempt * 0.25, 5))
+    raise AssertionError("unreachable")
+
+
+def run(client: httpx.Client, dag: str, run_id: str) -> dict[str, Any] | None:
+    return get(client, f"/dags/{dag}/dagRuns/{run_id}")
+
+
+def runs(client: httpx.Client, dag: str, **filters: Any) -> list[dict[str, Any]]:
+    """Runs of a DAG, oldest first."""
+    found = get(client, f"/dags/{dag}/dagRuns", order_by="run_after", limit=100, **filters)
+    return (found or {}).get("dag_runs", [])
+
+
+def tasks(client: httpx.Client, dag: str, run_id: str) -> list[dict[str, Any]]:
+    found = get(client, f"/dags/{dag}/dagRuns/{run_id}/taskInstances", limit=100)
+    return (found or {}).get("task_instances", [])
+
+
+def result(client: httpx.Client, dag: str, run_id: str, task: str) -> Any:
+    """What a task returned, or None if it returned nothing or did not run."""
+    path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+    found = get(client, path)
+    return None if found is None else found.get("value")
+
+
+def exists(client: httpx.Client, dag: str) -> bool:
+    return get(client, f"/dags/{dag}") is not None
+
+
+def unpause(client: httpx.Client, dag: str) -> None:
+    client.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
+
+
+def trigger(client: httpx.Client, dag: str, run_id: str, conf: dict[str, Any], note: str) -> None:
+    body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
+    client.post(f"/dags/{dag}/dagRuns", json=body).raise_for_status()
+
+
+def clear_failed(client: httpx.Client, dag: str, run_id: str) -> None:
+    """Let a run's failed tasks, and those that waited for them, run again."""
+    body = {"dry_run": False, "only_failed": True, "run_on_latest_version": True}
+    client.post(f"/dags/{dag}/dagRuns/{run_id}/clear", json=body).raise_for_status()
+
+
+def import_errors(client: httpx.Client) -> list[str]:
+    found = get(client, "/importErrors") or {}
+    return [f"{e['filename']}:\n{e['stack_trace']}" for e in found.get("import_errors", [])]

@@ -1,0 +1,58 @@
+"""The chapters of the demo: which run, as of when, and what it is there to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from include.settings import Settings
+
+SECOND_AS_OF = "2013-03-01T05:00:00+00:00"  # midnight in New York: two months of history
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One run. `conf` None: nobody starts it, another run's asset event does."""
+
+    key: str
+    title: str
+    dag: str
+    conf: dict[str, Any] | None = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """Fixed, so that a second demo finds what the first has done."""
+        return f"demo__{self.key}"
+
+
+def chapters(settings: Settings) -> tuple[Chapter, ...]:
+    """The story before the clock's anchor, in order."""
+    begin, anchor = settings.history_start.isoformat(), settings.anchor.isoformat()
+    return (
+        Chapter(
+            "1_history",
+            "Two months of flights and weather are taken in, checked and made features",
+            "ingest",
+            {"start": begin, "end": SECOND_AS_OF, "as_of": SECOND_AS_OF},
+        ),
+        Chapter(
+            "2_first_model",
+            "The first model is trained; with no champion to beat, it must pass the absolute gates",
+            "train",
+            {"as_of": SECOND_AS_OF, "note": "first model"},
+        ),
+        Chapter(
+            "3_march",
+            "Three more weeks arrive",
+            "ingest",
+            {"start": SECOND_AS_OF, "end": anchor, "as_of": anchor},
+        ),
+        Chapter("4_monitor", "The champion is watched; its age asks for a retrain", "monitor", {"as_of": anchor}),
+        Chapter("4_retrain", "The request wakes a training by itself", "train", None),
+        Chapter(
+            "5_change",
+            "A changed configuration (logistic only) must be superior, or it is refused",
+            "train",
+            {"as_of": anchor, "candidates": ["logistic"], "note": "a changed configuration must be superior"},
+        ),
+    )
