@@ -63,7 +63,9 @@ def train() -> None:
     registered = step("promote.register")(job, fitted, logged, verdict)
     archive = step("promote.package")(job, fitted, registered)
     rehearsed = step("promote.rehearse")(job, frame, fitted, registered, archive)
-    released = step("promote.release", outlets=[CHALLENGER])(job, fitted, evaluated, registered, archive, verdict)
+    released = step("promote.release", outlets=[CHALLENGER])(
+        job, frame, fitted, evaluated, registered, archive, verdict
+    )
     rehearsed >> released
 
 

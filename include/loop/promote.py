@@ -81,7 +81,9 @@ def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archi
     return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
 
 
-def release(run: Run, job: Job, fitted: Job, evaluated: Job, registered: Job, archive: Ref, verdict: Job) -> Job:
+def release(
+    run: Run, job: Job, built: Ref, fitted: Job, evaluated: Job, registered: Job, archive: Ref, verdict: Job
+) -> Job:
     """Make it champion if there was none, else the challenger, which supersedes one that waits. Answer the request."""
     ledger, version = common.ledger(run), registered["version"]
     spec = registry.load(job["model"])
@@ -94,6 +96,7 @@ def release(run: Run, job: Job, fitted: Job, evaluated: Job, registered: Job, ar
             configuration_hash=common.configuration(spec, job),
             as_of=job["as_of"],
             trained_until=fitted["split"]["validation"]["last"],
+            frame=built,
             bundle=fitted["bundle"],
             bento=archive,
         ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from include.loop.run import Run, Stop
 from include.models import registry
 from include.release import ledger as book
 from include.release.ledger import Version
-from include.times import parse
+from include.times import iso, parse
 from include.training import data, export, manifest, track, tune
 from include.training import fit as fitting
 
@@ -51,6 +51,11 @@ def plan(run: Run) -> Job:
         trials = tune.plan(spec, families, run.params.get("trials"), spec.seed)
     except tune.BadRequest as error:
         raise Stop(str(error)) from error
+    try:
+        versions = frames.take_versions(run.settings)
+        start = frames.begins(run.settings, spec, versions, as_of)
+    except frames.NoHistory as error:
+        raise Stop(str(error)) from error
     note = run.params.get("note") or ""
     return {
         "model": name,
@@ -60,19 +65,23 @@ def plan(run: Run) -> Job:
         "note": note,
         "families": families,
         "trials": trials,
-        "versions": published["versions"],
+        "versions": versions,
+        "start": iso(start),
     }
 
 
 def snapshot(run: Run, job: Job) -> Ref:
     """An immutable copy of the pinned feature tables, of what was usable at as-of: training's offline store."""
-    return snapshots.take(run.settings, job["versions"], _start(run, job), parse(job["as_of"]))
+    return snapshots.take(run.settings, job["versions"], parse(job["start"]), parse(job["as_of"]))
 
 
 def frame(run: Run, job: Job, taken: Ref) -> Ref:
     """The point-in-time training frame, through Feast."""
-    start = _start(run, job).isoformat()
-    return frames.build(run.settings, registry.load(job["model"]), job["versions"], taken, job["as_of"], start)
+    spec = registry.load(job["model"])
+    try:
+        return frames.build(run.settings, spec, job["versions"], taken, job["as_of"], job["start"])
+    except frames.NoHistory as error:
+        raise Stop(str(error)) from error
 
 
 def check(run: Run, job: Job, built: Ref) -> Job:
@@ -162,15 +171,6 @@ def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job)
     )
     pages.write_links(run.page, {"MLflow run": track.run_url(settings, run_id)})
     return {"run_id": run_id, "url": track.run_url(settings, run_id)}
-
-
-def _start(run: Run, job: Job) -> Any:
-    """From when on rows are used: where history begins, or the spec's window before as-of."""
-    spec = registry.load(job["model"])
-    begin = run.settings.history_start
-    if spec.window_days is None:
-        return begin
-    return max(begin, parse(job["as_of"]) - pd.Timedelta(days=spec.window_days))
 
 
 def _scored(champion: Version, holdout: pd.DataFrame) -> Job:

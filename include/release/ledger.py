@@ -22,6 +22,7 @@ from include.files import canonical_json, hash_text
 from include.release.tables import decisions, deployments, metadata, retrain_closures, retrain_requests, versions
 
 _READING = "ratchet_reading"
+_REFS = ("frame", "bundle", "bento")
 
 
 class Superseded(RuntimeError):
@@ -57,6 +58,7 @@ class Version:
     configuration_hash: str
     as_of: str
     trained_until: str  # last local date that it was fitted or tuned on
+    frame: Ref
     bundle: Ref
     bento: Ref
 
@@ -180,7 +182,7 @@ def _lost(seen: Deployment) -> str:
 
 def add_version(ledger: sa.Engine, new: Version) -> None:
     """Enter a packaged version; entering it again changes nothing. Raises ValueError if it was entered otherwise."""
-    values = {**vars(new), "bundle": canonical_json(new.bundle), "bento": canonical_json(new.bento)}
+    values = {**vars(new), **{part: canonical_json(getattr(new, part)) for part in _REFS}}
     with suppress(sa.exc.IntegrityError), ledger.begin() as connection:
         connection.execute(versions.insert().values(**values))
     reached("ledger.version")
@@ -197,7 +199,7 @@ def version(ledger: sa.Engine, model: str, number: int) -> Version:
     if row is None:
         raise UnknownVersion(f"the ledger holds no packaged version {number} of {model}")
     parts = {k: v for k, v in row._mapping.items() if k != "recorded_at"}
-    return Version(**{**parts, "bundle": json.loads(row.bundle), "bento": json.loads(row.bento)})
+    return Version(**{**parts, **{part: json.loads(parts[part]) for part in _REFS}})
 
 
 def history(ledger: sa.Engine, model: str) -> list[dict[str, Any]]:

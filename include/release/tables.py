@@ -42,8 +42,9 @@ versions = sa.Table(
     sa.Column("configuration_hash", sa.String(64), nullable=False),
     sa.Column("as_of", sa.String(40), nullable=False),
     sa.Column("trained_until", sa.String(10), nullable=False),  # last local date that it was fitted or tuned on
-    sa.Column("bundle", sa.Text, nullable=False),  # a Ref as JSON
-    sa.Column("bento", sa.Text, nullable=False),  # a Ref as JSON
+    sa.Column("frame", sa.Text, nullable=False),  # what it was trained on; a Ref as JSON, like those below
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("bento", sa.Text, nullable=False),
     _recorded(),
 )
 

@@ -70,7 +70,7 @@ def test_history_cannot_be_rewritten(ledger: sa.Engine, table: str, verb: str) -
 
 def a_version() -> Version:
     ref = {"uri": "x", "version": "v", "hash": "h"}
-    return Version("m", 1, "run", "hash", AS_OF, "2013-02-20", bundle=ref, bento=ref)  # type: ignore[arg-type]
+    return Version("m", 1, "run", "hash", AS_OF, "2013-02-20", frame=ref, bundle=ref, bento=ref)  # type: ignore[arg-type]
 
 
 def test_a_version_is_kept_as_entered_first(ledger: sa.Engine) -> None:
