@@ -28,9 +28,11 @@ from mlflow.types import Schema, TensorSpec
 
 from include import bundle, crashpoints, times
 from include.contracts import Ref
+from include.files import hash_text
 from include.settings import Settings
 
-KEY = "ratchet.key"
+KEY = "ratchet.key"  # hash of the key: MLflow's filters cannot quote every character that a run id may hold
+RUN = "ratchet.run"  # the key itself, for people
 MODEL_FOLDER = "model"  # in MLflow's own form; what the model version's source names
 BUNDLE_FOLDER = "bundle"  # the bundle, file by file
 MANIFEST = "manifest.json"
@@ -69,7 +71,7 @@ def open_run(settings: Settings, model: str, key: str, tags: Mapping[str, str] |
     crashpoints.reached("train.log.experiment")
     run_id = find_run(settings, model, key)
     if run_id is None:
-        made = api.create_run(experiment, tags={**(tags or {}), KEY: key}, run_name=key)
+        made = api.create_run(experiment, tags={**(tags or {}), RUN: key, KEY: hash_text(key)}, run_name=key)
         run_id = str(made.info.run_id)
     else:
         api.update_run(run_id, status="RUNNING")
@@ -83,8 +85,8 @@ def find_run(settings: Settings, model: str, key: str) -> str | None:
     experiment = api.get_experiment_by_name(model)
     if experiment is None:
         return None
-    escaped = key.replace("'", "''")
-    found = api.search_runs([experiment.experiment_id], f"tags.`{KEY}` = '{escaped}'", order_by=["start_time ASC"])
+    same = f"tags.`{KEY}` = '{hash_text(key)}'"
+    found = api.search_runs([experiment.experiment_id], same, order_by=["start_time ASC"])
     return str(found[0].info.run_id) if found else None
 
 
@@ -216,7 +218,8 @@ def register(settings: Settings, run_id: str, name: str, tags: Mapping[str, str]
     versions = [int(v.version) for v in api.search_model_versions(f"run_id = '{run_id}'") if v.name == name]
     if versions:
         return str(min(versions))
-    made = api.create_model_version(name, f"runs:/{run_id}/{MODEL_FOLDER}", run_id, tags={**(tags or {})})
+    source = f"runs:/{run_id}/{MODEL_FOLDER}"
+    made = api.create_model_version(name, source, run_id, tags=dict(tags or {}), await_creation_for=0)
     crashpoints.reached("train.register.version")
     return str(made.version)
 

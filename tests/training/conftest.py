@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
@@ -112,3 +120,46 @@ def spec() -> ModelSpec:
             "tuning": Tuning(trials=4, first_rung_rows=3_000, validation_days=5),
         }
     )
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server of this session's own, on loopback, as the stack starts it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+        *("--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"),
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, env={**os.environ, **quiet}, stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        _wait(f"{uri}/health", server, folder / "log")
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(url, timeout=1, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise RuntimeError(f"MLflow did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def tracked(home: Path, mlflow_uri: str) -> Settings:
+    """Settings with the session's MLflow server."""
+    return Settings(home=home, mlflow_uri=mlflow_uri)

@@ -147,7 +147,7 @@ def test_exported_bundle_and_its_check(settings: Settings, spec: ModelSpec, fram
     assert loaded.schema["configuration_hash"] == spec.configuration_hash()
     assert (loaded.schema["family"], loaded.schema["params"]) == (family, PARAMS[family])
     moved = pd.read_parquet(fitted["predictions"]["uri"])
-    moved.loc[7, fit.PROBABILITY] += 1e-5
+    moved[fit.PROBABILITY] += np.where(moved.index == 7, 1e-5, 0.0)
     path = settings.home / "moved.parquet"
     moved.to_parquet(path)
     wrong = fit.Fitted(**{**fitted, "predictions": Ref(uri=str(path), version="", hash="")})
