@@ -73,6 +73,7 @@ class Triggers(Frozen):
     max_surprise: float = 0.03  # log loss above the model's own expected entropy, nats
     score_psi: float = 0.2
     incident_psi: float = 0.25  # of a stationary feature: a broken feed, which is an incident and no retrain
+    incident_features: int = 3  # so many of them at once: one or two move in many a healthy week
     incident_nulls: float = 0.2  # share of nulls above the reference's
     min_coverage: float = 0.5  # of labels that a window needs before it says anything
 
