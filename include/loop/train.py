@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 
 from include import bundle, lake, pages, quality
 from include.contracts import Ref
@@ -21,7 +22,7 @@ from include.features import snapshot as snapshots
 from include.files import hash_value, read_json, write_json
 from include.loop import common
 from include.loop.common import Job
-from include.loop.run import Run, Stop
+from include.loop.run import Run, Skip, Stop
 from include.models import registry
 from include.release import ledger as book
 from include.release.ledger import Version
@@ -37,6 +38,7 @@ def plan(run: Run) -> Job:
     """What this run trains: as of when, for which request, on which published versions, with which trials."""
     name = run.settings.model
     spec, ledger = registry.load(name), common.ledger(run)
+    _woken_in_vain(run, ledger)
     request = book.open_request(ledger, name)
     as_of = run.as_of(request.as_of if request else None)
     published, champion = lake.catalog(run.settings.lake), common.champion(ledger, name)
@@ -68,6 +70,14 @@ def plan(run: Run) -> Job:
         "versions": versions,
         "start": iso(start),
     }
+
+
+def _woken_in_vain(run: Run, ledger: sa.Engine) -> None:
+    # events may come doubled or late: the request is what counts, and one training answers it
+    asked = [e["request"] for e in run.events if e.get("request") is not None]
+    by = {number: book.answered_by(ledger, number) for number in asked}
+    if asked and all(answer not in (None, run.name) for answer in by.values()):
+        raise Skip("; ".join(f"request {number} was answered by {answer}" for number, answer in by.items()))
 
 
 def snapshot(run: Run, job: Job) -> Ref:

@@ -253,3 +253,11 @@ def close_request(ledger: sa.Engine, request: int, run: str, outcome: str) -> No
     with suppress(sa.exc.IntegrityError), ledger.begin() as connection:
         connection.execute(retrain_closures.insert().values(request=request, run=run, outcome=outcome))
     reached("ledger.closure")
+
+
+def answered_by(ledger: sa.Engine, request: int) -> str | None:
+    """The run that closed a request, or None while it is open."""
+    query = sa.select(retrain_closures.c.run).where(retrain_closures.c.request == request)
+    with _reader(ledger) as connection:
+        run: str | None = connection.scalar(query)
+    return run
