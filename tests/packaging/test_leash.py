@@ -10,14 +10,16 @@ import pytest
 
 from include.packaging import leash
 
-# with a child in a session of its own, as BentoML's supervisor has; `deaf` to requests to end
+# with a child in a session and a folder of its own, as BentoML's supervisor has; `deaf` to requests to end
 PAIR = (
     "import os, signal, subprocess, sys, time\n"
     "if 'deaf' in sys.argv:\n"
     "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     "if 'child' not in sys.argv:\n"
-    "    subprocess.Popen([sys.executable, *sys.argv, 'child'], start_new_session=True)\n"
-    "open(f'pid-{os.getpid()}', 'w').close()\n"
+    "    os.mkdir('below')\n"
+    "    code = os.path.abspath(sys.argv[0])\n"
+    "    subprocess.Popen([sys.executable, code, *sys.argv[1:], 'child'], cwd='below', start_new_session=True)\n"
+    "open(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), f'pid-{os.getpid()}'), 'w').close()\n"
     "time.sleep(60)\n"
 )
 
