@@ -40,7 +40,9 @@ def check(settings: Settings, interval: Interval, landed: dict[str, Any], page_p
     findings = validation.run(built)
     counts = {name: len(rows) for name, rows in raw.items()}
     judged = judge(findings, counts, {table.name: validation.limits(table.name) for table in RAW_TABLES})
-    parts = [quarantine(t, raw[t.name], judged.broken[t.name], days, as_of) for t in RAW_TABLES if judged.broken[t.name]]
+    parts = [
+        quarantine(t, raw[t.name], judged.broken[t.name], days, as_of) for t in RAW_TABLES if judged.broken[t.name]
+    ]
     bad = _write_bad_rows(settings, pa.concat_tables([lake.schema(QUARANTINE).empty_table(), *parts]))
     quarantined = {t.name: len(judged.broken[t.name]) for t in RAW_TABLES}
     about = {"span": f"{interval['start']} to {interval['end']}", "as of": interval["as_of"], "days": _span(days)}
@@ -49,7 +51,9 @@ def check(settings: Settings, interval: Interval, landed: dict[str, Any], page_p
     return {**_verdict(judged, page_path), "rows": counts, "quarantined": quarantined, "bad_rows": bad}
 
 
-def check_frame(settings: Settings, frame: Ref, features: list[str] | tuple[str, ...], page_path: Path) -> dict[str, Any]:
+def check_frame(
+    settings: Settings, frame: Ref, features: list[str] | tuple[str, ...], page_path: Path
+) -> dict[str, Any]:
     """Judge a training frame: types, nulls, bounds, both classes, each flight once. `features` are the model's.
 
     Returns {"success", "critical", "warnings", "info", "rows": {"training_frame": count}}. Raises CriticalFailure

@@ -20,7 +20,6 @@ from include.contracts import DAY, KNOWN_AT, RAW_MOVEMENTS, RAW_SCHEDULE, RAW_WE
 ROW = "_row"  # position in the frame: how a failed expectation names its rows
 ZONE = "America/New_York"
 _DTYPES = {"string": "object", "int64": "Int64", "float64": "float64", "timestamp": "datetime64[us, UTC]"}
-_MINUTE = pd.Timedelta(minutes=1)
 _DAY_MINUTES = 1440
 
 
@@ -47,19 +46,19 @@ def build(table: Table, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
     added: dict[str, pd.Series] = {ROW: pd.Series(np.arange(len(rows)), index=rows.index)}
     added["no_new_columns"] = pd.Series(set(rows.columns) <= set(table.columns), index=rows.index)
     if set(table.key) <= sound:
-        keys, repeated = list(table.key), rows.duplicated()
-        added["not_repeated"] = ~repeated
-        added["not_contradicted"] = ~rows.duplicated(keys, keep=False) | repeated | _same(rows, keys)
+        added["not_repeated"] = ~rows.duplicated()
+        added["not_contradicted"] = _agree(rows, list(table.key))
     for name, (inputs, derive) in DERIVED[table.name].items():
         if set(inputs.split()) <= sound:
             added[name] = derive(rows, context)
     return rows.assign(**added)
 
 
-def _same(rows: pd.DataFrame, keys: list[str]) -> pd.Series:
+def _agree(rows: pd.DataFrame, keys: list[str]) -> pd.Series:
     """Do all rows of this row's key say the same?"""
     distinct = rows.drop_duplicates()
-    return ~rows.set_index(keys).index.isin(distinct[distinct.duplicated(keys, keep=False)].set_index(keys).index)
+    argued = pd.MultiIndex.from_frame(distinct.loc[distinct.duplicated(keys), keys])
+    return pd.Series(~pd.MultiIndex.from_frame(rows[keys]).isin(argued), index=rows.index)
 
 
 def minutes_of(hhmm: pd.Series) -> pd.Series:
@@ -68,7 +67,7 @@ def minutes_of(hhmm: pd.Series) -> pd.Series:
 
 
 def _minutes(later: pd.Series, earlier: pd.Series) -> pd.Series:
-    return (later - earlier) / _MINUTE
+    return (later - earlier).dt.total_seconds() / 60
 
 
 def _missing_or(given: pd.Series, holds: pd.Series) -> pd.Series:

@@ -33,8 +33,8 @@ class Judgement:
 def judge(findings: dict[str, list[Finding]], rows: dict[str, int], limits: dict[str, dict[str, Any]]) -> Judgement:
     """Critical on a batch, or critical that could not be evaluated, or too many rows for quarantine: stop."""
     failed = [f for suite in findings.values() for f in suite if not f.success]
-    stops = [f for f in failed if f.severity == "critical" and f.scope == "batch"]
-    blind = [f for f in failed if f.severity == "critical" and f.scope == "row" and not f.evaluated]
+    stops = [f for f in failed if f.severity == "critical" and f.scope == "batch" and f.evaluated]
+    blind = [f for f in failed if f.severity == "critical" and not f.evaluated]
     broken = {suite: _broken(found) for suite, found in findings.items()}
     critical = [f.sentence for f in stops] + _blind(blind, bool(stops))
     for suite, places in broken.items():
@@ -63,7 +63,7 @@ def _blind(findings: list[Finding], explained: bool) -> list[str]:
     if not explained:
         return [f.sentence for f in findings]
     names = ", ".join(f"{f.suite}.{f.rule}" for f in findings)
-    return [f"{len(findings)} critical rules on rows could not be evaluated because of that: {names}."]
+    return [f"{len(findings)} critical rules could not be evaluated, most likely because of that: {names}."]
 
 
 def _too_many(suite: str, places: dict[int, list[Finding]], rows: int, limits: dict[str, Any]) -> list[str]:
@@ -76,8 +76,8 @@ def _too_many(suite: str, places: dict[int, list[Finding]], rows: int, limits: d
             rules[finding.rule] = rules.get(finding.rule, 0) + 1
     worst = ", ".join(f"{rule} ({n:,})" for rule, n in sorted(rules.items(), key=lambda item: -item[1])[:4])
     return [
-        f"{suite}: {count:,} of {rows:,} rows ({count / rows:.1%}) break a critical rule, more than {share:.0%}: {worst}. "
-        "That is no bad row but a broken feed."
+        f"{suite}: {count:,} of {rows:,} rows ({count / rows:.1%}) break a critical rule, more than {share:.0%}: "
+        f"{worst}. That is no bad row but a broken feed."
     ]
 
 

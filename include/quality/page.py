@@ -19,9 +19,11 @@ body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 72rem; background: 
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p { margin: .3rem 0; } .soft { color: var(--soft); }
-ul.found { margin: .6rem 0; padding: .7rem 1rem .7rem 2rem; border-left: 4px solid var(--critical); background: var(--box); }
+ul.found { margin: .6rem 0; padding: .7rem 1rem .7rem 2rem; background: var(--box);
+  border-left: 4px solid var(--critical); }
 .tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.2rem 0; }
-.tile { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem; min-width: 9rem; }
+.tile { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem;
+  min-width: 9rem; }
 .tile b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
@@ -69,13 +71,16 @@ def _heading(subject: str, findings: dict[str, list[Finding]], judged: Judgement
     lines = f'<h1>{escape(subject)}: {state}</h1><p class="soft">{facts}</p><p>{counts}.</p>'
     if judged.critical:
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in judged.critical)
-        lines += f'<ul class="found">{items}</ul><p>Nothing of this run was published; what was served before stays.</p>'
+        lines += (
+            f'<ul class="found">{items}</ul><p>Nothing of this run was published; what was served before stays.</p>'
+        )
     return lines
 
 
 def _tiles(rows: dict[str, int], quarantined: dict[str, int]) -> str:
     tiles = [
-        f'<div class="tile">{escape(name)}<b>{count:,}</b><span class="soft">rows{_aside(quarantined.get(name))}</span></div>'
+        f'<div class="tile">{escape(name)}<b>{count:,}</b>'
+        f'<span class="soft">rows{_aside(quarantined.get(name))}</span></div>'
         for name, count in rows.items()
     ]
     return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -107,7 +112,7 @@ def _row(finding: Finding) -> str:
         f'<tr><td><span class="tag {finding.severity}">{finding.severity}</span>{effect}</td>'
         f'<td><b>{escape(finding.rule)}</b><br><span class="soft">{escape(finding.reason)}</span></td>'
         f"<td><code>{escape(finding.expectation)}</code></td>"
-        f'<td>{escape(finding.observed)}</td><td><code>{escape(examples)}</code></td></tr>'
+        f"<td>{escape(finding.observed)}</td><td><code>{escape(examples)}</code></td></tr>"
     )
 
 

@@ -83,11 +83,11 @@ def _keep(file: Path, columns: set[str]) -> None:
 
 def _run(context: AbstractDataContext, name: str, frame: pd.DataFrame) -> list[Finding]:
     checkpoint = context.checkpoints.get(name)
-    order = [e.id for e in checkpoint.validation_definitions[0].suite.expectations]
+    order = {e.id: place for place, e in enumerate(checkpoint.validation_definitions[0].suite.expectations)}
     outcome = checkpoint.run(batch_parameters={"dataframe": frame})
-    results = [r for run in outcome.run_results.values() for r in run.results]
-    by_id = {r.expectation_config.id: r for r in results}  # GX returns them in an order of its own
-    return [_finding(name, by_id[i]) for i in order]
+    results: list[Any] = [r for run in outcome.run_results.values() for r in run.results]
+    results.sort(key=lambda r: order[r.expectation_config.id])  # GX returns them in an order of its own
+    return [_finding(name, r) for r in results]
 
 
 def _finding(suite: str, result: Any) -> Finding:
@@ -123,10 +123,11 @@ def _observed(config: Any, detail: dict[str, Any], success: bool) -> str:
     if "unexpected_count" in detail:
         rows, bad = int(detail.get("element_count") or 0), int(detail["unexpected_count"])
         return f"{bad:,} of {rows:,} rows ({bad / rows:.2%})" if rows else "no rows"
+    if config.type == "expect_table_columns_to_match_set":
+        missing = ((detail.get("details") or {}).get("mismatched") or {}).get("missing") or []
+        return "all columns are there" if success else f"missing: {', '.join(missing)}"
     if "observed_value" in detail:
         return f"observed {detail['observed_value']}"
-    if config.type == "expect_column_to_exist":
-        return "the column is there" if success else f"the column {config.kwargs['column']} is missing"
     return "holds" if success else "does not hold"
 
 

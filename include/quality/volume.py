@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
 import pandas as pd
 
 from include.contracts import DAY, ORIGINS, RAW_TABLES
+from include.quality.frames import ROW
 
 _LATE = pd.Timedelta(minutes=15)  # by then a flight has left or is called late: the movements must know it
 _CANCELLED = pd.Timedelta(hours=6)
@@ -16,9 +16,7 @@ _FEW = 10  # flights due below which a share says nothing
 NAME = "feed_volume"
 
 
-def frame(
-    raw: dict[str, pd.DataFrame], days: Sequence[str], as_of: datetime, history_start: datetime
-) -> pd.DataFrame:
+def frame(raw: dict[str, pd.DataFrame], days: list[str], as_of: datetime, history_start: datetime) -> pd.DataFrame:
     """Columns: ds, flights_published, movements_due, movements_found, movements_arrive, movements_share,
     cancelled_share, local_day_flights (of days whose evening is landed too), weather_due, weather_share.
 
@@ -27,7 +25,7 @@ def frame(
     """
     schedule, movements, weather = (raw[table.name] for table in RAW_TABLES)
     if not _usable(schedule, movements, weather):
-        return pd.DataFrame({DAY: list(days)})
+        return pd.DataFrame({DAY: list(days), ROW: range(len(days))})
     now = pd.Timestamp(as_of)
     flights = schedule.drop_duplicates("flight_id")
     flights = flights.assign(
@@ -44,6 +42,7 @@ def frame(
     return (
         pd.DataFrame(
             {
+                ROW: range(len(days)),
                 "flights_published": flights.groupby(DAY).size().reindex(days, fill_value=0),
                 "movements_due": sums["due"],
                 "movements_found": sums["seen"],
@@ -67,7 +66,7 @@ def _usable(schedule: pd.DataFrame, movements: pd.DataFrame, weather: pd.DataFra
     return DAY in weather.columns and isinstance(schedule["sched_dep"].dtype, pd.DatetimeTZDtype)
 
 
-def _whole_local_days(flights: pd.DataFrame, days: Sequence[str]) -> pd.Series:
+def _whole_local_days(flights: pd.DataFrame, days: list[str]) -> pd.Series:
     """Flights of the date in New York, for each date whose evening (the next UTC day) is among `days` too."""
     number = flights["year"] * 10_000 + flights["month"] * 100 + flights["day"]
     counts = flights.groupby(number).size()

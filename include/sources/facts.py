@@ -26,7 +26,7 @@ def schedule(raw: pa.Table, as_of: datetime) -> pa.Table:
         SCHEDULE,
         as_of,
         rows.assign(
-            local_date=local.dt.strftime("%Y-%m-%d"),
+            local_date=_dates(local),
             local_hour=local.dt.hour,
             minute_of_day=local.dt.hour * 60 + local.dt.minute,
             weekday=local.dt.weekday,
@@ -62,6 +62,12 @@ def outcome(movements: pa.Table, as_of: datetime) -> pa.Table:
 def weather(raw: pa.Table, as_of: datetime) -> pa.Table:
     """Observations as they came, without the wind's direction."""
     return _fact(WEATHER, as_of, raw.to_pandas())
+
+
+def _dates(local: pd.Series) -> pd.Series:
+    """The date as text; each distinct one is formatted once, since formatting every row takes seconds a year."""
+    days = local.dt.tz_localize(None).dt.floor("D")
+    return days.map({day: day.strftime("%Y-%m-%d") for day in days.unique()})
 
 
 def _after(planned: pd.Series, minutes: pd.Series) -> pd.Series:

@@ -27,11 +27,12 @@ from include.contracts import (
     SCHEDULE,
     WEATHER,
     Interval,
+    Ref,
     Table,
 )
 from include.crashpoints import reached
 from include.settings import Settings
-from include.sources import facts, nycflights
+from include.sources import facts, landing, nycflights
 from include.times import days_between, iso, parse
 
 SOURCES: dict[str, ModuleType] = {nycflights.NAME: nycflights}
@@ -85,17 +86,25 @@ def plan(settings: Settings, start: str | None, end: str | None, as_of: str) -> 
 def land(settings: Settings, interval: Interval) -> dict[str, Any]:
     """Write what the source delivers for the touched days to the raw tables, as it is.
 
-    Returns {"days": [...], "versions": {raw table: version}}. Touched are the days with a row that may have become
-    known in [start, end): from two days before it to two days after.
+    Returns {"days": [...], "versions": {raw table: version}}, and under "delivered" {raw table: Ref} for a delivery
+    that the table could not take whole (columns, types, repeated keys): it is kept as a file for the check to judge.
+    Touched are the days with a row that may have become known in [start, end): from two days before it to two after.
     """
     feed = source(settings)
     days = touched_days(settings, interval)
     delivery = feed.extract(days, parse(interval["as_of"]))
     versions: dict[str, int] = {}
+    delivered: dict[str, Ref] = {}
     for table in RAW_TABLES:
-        versions[table.name] = lake.overwrite_days(settings.lake, table, delivery[table.name], days)
-        reached(f"ingest.land.{table.name}")
-    return {"days": days, "versions": versions}
+        rows = landing.landable(table, delivery[table.name], days)
+        if not landing.same(rows, delivery[table.name]):
+            delivered[table.name] = landing.keep(settings, table, delivery[table.name])
+            reached(f"ingest.land.{table.name}.delivered")
+        if rows is not None:
+            versions[table.name] = lake.overwrite_days(settings.lake, table, rows, days)
+            reached(f"ingest.land.{table.name}")
+    landed: dict[str, Any] = {"days": days, "versions": versions}
+    return {**landed, "delivered": delivered} if delivered else landed
 
 
 def write_facts(
