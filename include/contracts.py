@@ -171,7 +171,7 @@ class Feature:
     nullable: bool = False
     low: float | None = None
     high: float | None = None
-    stationary: bool = True  # False: its distribution moves by nature (season, trend), so its drift alone says little
+    stationary: bool = True  # False: it moves by nature (weather, slow rates), so that its drift alone says nothing
 
 
 @dataclass(frozen=True)
@@ -223,15 +223,15 @@ VIEWS: tuple[View, ...] = (
         "hourly",
         (
             Feature("temp", True, -60, 130, stationary=False),
-            Feature("humid", True, 0, 100),
-            Feature("wind", True, 0, 200),
-            Feature("gust", True, 0, 200),
+            Feature("humid", True, 0, 100, stationary=False),
+            Feature("wind", True, 0, 200, stationary=False),
+            Feature("gust", True, 0, 200, stationary=False),
             Feature("precip_3h", True, 0, 20),
             Feature("pressure", True, 900, 1100, stationary=False),
-            Feature("pressure_change_3h", True, -100, 100),
-            Feature("visib", True, 0, 10),
+            Feature("pressure_change_3h", True, -100, 100, stationary=False),
+            Feature("visib", True, 0, 10, stationary=False),
             Feature("visib_min_3h", True, 0, 10),
-            Feature("dew_spread", True, -20, 100),
+            Feature("dew_spread", True, -20, 100, stationary=False),
         ),
     ),
     View(
@@ -246,27 +246,41 @@ VIEWS: tuple[View, ...] = (
             Feature("origin_delay_3h", True, -120, 1500),
             Feature("origin_queue", low=0, high=500),
             _rate("origin_queue_share", True),
-            _rate("all_late_6h", True),
+            _rate("all_late_6h", True, stationary=False),
         ),
     ),
     View(
         "carrier_origin_hourly", ("carrier", "origin"), HOURLY_TTL, "hourly", (_rate("carrier_origin_late_3h", True),)
     ),
     View("dest_hourly", ("dest",), HOURLY_TTL, "hourly", (_rate("dest_late_6h", True),)),
-    View("carrier_hourly", ("carrier",), HOURLY_TTL, "hourly", (_rate("carrier_late_24h", True),)),
+    View("carrier_hourly", ("carrier",), HOURLY_TTL, "hourly", (_rate("carrier_late_24h", True, stationary=False),)),
     View(
         "origin_daily",
         ("origin",),
         DAILY_TTL,
         "daily",
-        (_rate("origin_late_1d"), _rate("all_late_7d", stationary=False)),
+        (_rate("origin_late_1d", stationary=False), _rate("all_late_7d", stationary=False)),
     ),
-    View("carrier_daily", ("carrier",), DAILY_TTL, "daily", (_rate("carrier_late_7d"),)),
-    View("carrier_origin_daily", ("carrier", "origin"), DAILY_TTL, "daily", (_rate("carrier_origin_late_7d"),)),
-    View("dest_daily", ("dest",), DAILY_TTL, "daily", (_rate("dest_late_7d"),)),
-    View("route_daily", ("origin", "dest"), DAILY_TTL, "daily", (_rate("route_late_28d"),)),
-    View("flight_number_daily", ("carrier", "flight"), DAILY_TTL, "daily", (_rate("flight_late_28d"),)),
-    View("origin_hour_daily", ("origin", "local_hour"), DAILY_TTL, "daily", (_rate("origin_hour_late_28d"),)),
+    View("carrier_daily", ("carrier",), DAILY_TTL, "daily", (_rate("carrier_late_7d", stationary=False),)),
+    View(
+        "carrier_origin_daily",
+        ("carrier", "origin"),
+        DAILY_TTL,
+        "daily",
+        (_rate("carrier_origin_late_7d", stationary=False),),
+    ),
+    View("dest_daily", ("dest",), DAILY_TTL, "daily", (_rate("dest_late_7d", stationary=False),)),
+    View("route_daily", ("origin", "dest"), DAILY_TTL, "daily", (_rate("route_late_28d", stationary=False),)),
+    View(
+        "flight_number_daily", ("carrier", "flight"), DAILY_TTL, "daily", (_rate("flight_late_28d", stationary=False),)
+    ),
+    View(
+        "origin_hour_daily",
+        ("origin", "local_hour"),
+        DAILY_TTL,
+        "daily",
+        (_rate("origin_hour_late_28d", stationary=False),),
+    ),
 )
 FEATURES: dict[str, Feature] = {f.name: f for v in VIEWS for f in v.features}
 
