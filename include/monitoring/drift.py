@@ -21,12 +21,15 @@ MIN_ROWS = 200  # below it a PSI of ten bins is mostly noise
 
 
 class Drift(TypedDict):
-    """One feature. `psi` is over values that are present, None where too few are. `nulls` are shares of rows."""
+    """One feature. `psi` is over values that are present, None where too few are. `nulls` are shares of rows; `stuck`
+    is the share of the window's most common value, `reference_stuck` that of the same value in the reference."""
 
     feature: str
     psi: float | None
     nulls: float
     reference_nulls: float
+    stuck: float
+    reference_stuck: float
     mean: float | None
     reference_mean: float | None
     stationary: bool
@@ -61,15 +64,28 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, features: Sequence[s
 
 
 def _one(name: str, reference: Array, current: Array) -> Drift:
+    stuck, before = _stuck(_present(reference), _present(current))
     return Drift(
         feature=name,
         psi=psi(reference, current),
         nulls=float(np.isnan(current).mean()),
         reference_nulls=float(np.isnan(reference).mean()),
+        stuck=stuck,
+        reference_stuck=before,
         mean=_mean(current),
         reference_mean=_mean(reference),
         stationary=FEATURES[name].stationary if name in FEATURES else True,
     )
+
+
+def _stuck(reference: Array, current: Array) -> tuple[float, float]:
+    """Share of the current sample's most common value, now and before. A dead feed repeats one value; weather and
+    season, however extreme, do not."""
+    if not len(current):
+        return 0.0, 0.0
+    values, counts = np.unique(current, return_counts=True)
+    common = values[counts.argmax()]
+    return float(counts.max() / len(current)), float((reference == common).mean()) if len(reference) else 0.0
 
 
 def _present(values: Array) -> Array:
