@@ -14,7 +14,8 @@ from include.contracts import FEATURES, FRAME_IDENTITY, QUARANTINE, RAW_TABLES, 
 from include.crashpoints import reached
 from include.files import replacing
 from include.quality import frames, page, validation, volume
-from include.quality.judging import CriticalFailure, Judgement, content_hash, judge, quarantine
+from include.quality.findings import CriticalFailure
+from include.quality.judging import Judgement, content_hash, judge, quarantine
 from include.settings import Settings
 from include.times import parse
 

@@ -13,11 +13,7 @@ import pyarrow as pa
 from include import lake
 from include.contracts import DAY, KNOWN_AT, QUARANTINE, Table
 from include.files import canonical_json
-from include.quality.validation import Finding
-
-
-class CriticalFailure(RuntimeError):
-    """A feed, or the training frame, is broken as a whole. Nothing may be published from it."""
+from include.quality.findings import Finding
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from include.files import write_text
+from include.quality.findings import Finding
 from include.quality.judging import Judgement
-from include.quality.validation import Finding
 
 _STYLE = """
 :root { color-scheme: light dark; --bg:#fff; --fg:#1c2330; --soft:#5b6575; --line:#dde2ea; --box:#f5f7fa;

@@ -12,43 +12,20 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # before GX is imported, which reads it then
-
-import great_expectations as gx
 import pandas as pd
-from great_expectations.data_context import AbstractDataContext
 
+from include.quality.findings import Finding
 from include.quality.frames import ROW
 from include.settings import ROOT
 
+if TYPE_CHECKING:
+    from great_expectations.data_context import AbstractDataContext
+
 FOLDER = ROOT / "gx"
 _EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one expectation found. `rows` are positions in the frame; `evaluated` is False when a column is missing."""
-
-    suite: str
-    rule: str
-    severity: str  # critical, warning or info
-    scope: str  # batch or row
-    reason: str
-    expectation: str
-    success: bool
-    evaluated: bool
-    observed: str
-    count: int = 0
-    examples: tuple[str, ...] = ()
-    rows: tuple[int, ...] = field(default=(), repr=False)
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.suite}.{self.rule}: {self.observed}. {self.reason}"
 
 
 def run(frames: dict[str, pd.DataFrame], columns: Collection[str] | None = None) -> dict[str, list[Finding]]:
@@ -66,6 +43,9 @@ def limits(suite: str) -> dict[str, Any]:
 
 @contextmanager
 def _context(columns: Collection[str] | None) -> Iterator[AbstractDataContext]:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when GX is imported
+    import great_expectations as gx  # takes seconds, which only the task that checks pays
+
     with tempfile.TemporaryDirectory(prefix="ratchet-gx-") as work:
         copy = Path(work) / "gx"
         shutil.copytree(FOLDER, copy)

@@ -37,9 +37,9 @@ from include.times import days_between, iso, parse
 
 SOURCES: dict[str, ModuleType] = {nycflights.NAME: nycflights}
 
-# A row can change until its flight has arrived, 33 h after its scheduled departure at the latest in 2013; the
-# schedule of a day is published two days before it.
-_CHANGES_FOR = timedelta(days=2)
+# A row can change until its flight has arrived: in 2013 always on the UTC day after its own, at the latest. The schedule
+# of a day is published two days before it.
+_CHANGES_FOR = timedelta(days=1)
 _PUBLISHED_AHEAD = timedelta(days=2)
 
 _FACTS: tuple[tuple[Table, Table, Callable[[pa.Table, datetime], pa.Table]], ...] = (
