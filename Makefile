@@ -45,7 +45,7 @@ airflow: ## the airflow command in the stack's environment: make airflow ARGS="d
 	@$(STACK) exec airflow $(ARGS)
 
 test: setup-dev check ## ruff, mypy and the tests (without the slow ones)
-	@$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 test-slow: setup-dev ## the tests that take minutes: crash points, the whole story
 	@$(PY) -m pytest -m slow $(ARGS)

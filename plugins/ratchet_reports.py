@@ -11,7 +11,7 @@ import gzip
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Response
 
 PREFIX = "/ratchet/reports"
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".txt": "text/plain; charset=utf-8",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
 _HEADERS = {
     "Content-Security-Policy": (
         "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; "
@@ -45,32 +38,11 @@ _HEADERS = {
 }
 
 
-def find(dag_id: str, run_id: str, task_id: str, rest: str) -> Path | None:
-    """The file of a task's page, or None. `rest` is a path below the task's folder; a folder means its index.html.
-
-    A run id may arrive encoded once more (Airflow's own templates do that). Nothing outside of the task's folder is
-    ever found: neither by "..", nor by an absolute path, nor through a symlink.
-    """
-    for name in dict.fromkeys((run_id, unquote(run_id))):
-        folder = pages.folder(settings(), dag_id, name, task_id).resolve()
-        try:
-            target = (folder / rest).resolve()
-        except ValueError:  # a null byte
-            return None
-        if not target.is_relative_to(folder) or not folder.is_relative_to(settings().reports.resolve()):
-            return None
-        for candidate in (target / pages.INDEX, target):
-            packed = candidate.with_name(candidate.name + ".gz")
-            if candidate.suffix in _TYPES and (candidate.is_file() or packed.is_file()):
-                return candidate if candidate.is_file() else packed
-    return None
-
-
 def _answer(path: Path, accepts_gzip: bool) -> Response:
     from fastapi import Response
 
     packed = path.suffix == ".gz"
-    kind = _TYPES[path.with_suffix("").suffix if packed else path.suffix]
+    kind = pages.TYPES[path.with_suffix("").suffix if packed else path.suffix]
     body = path.read_bytes()
     headers = dict(_HEADERS)
     if packed and accepts_gzip:
@@ -92,7 +64,8 @@ def _routes() -> FastAPI:
 
     # a text annotation could not name a class imported in here, and FastAPI would take `request` for a query parameter
     def report(request, dag_id: str, run_id: str, task_id: str, rest: str = ""):  # type: ignore[no-untyped-def]
-        found = find(dag_id, run_id, task_id, rest) if dag_id != "~" else None
+        # "~" means all DAGs to Airflow: what was asked for must be one DAG, and that one is what is served
+        found = pages.find(settings(), dag_id, run_id, task_id, rest) if dag_id != "~" else None
         if found is None:
             raise HTTPException(404, "This task has written no such page.")
         return _answer(found, "gzip" in request.headers.get("accept-encoding", ""))

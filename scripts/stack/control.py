@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def _start(stack: Stack, say: Say) -> None:
         say(f"Ended {left} processes that an earlier start had left behind.")
     check_disk(stack)
     check_ports(stack)
-    _migrate(stack, say)
+    migrate(stack, say)
     remember(stack)
     say("Starting Airflow (api-server, scheduler, dag-processor, triggerer) and MLflow …")
     supervisor.start(stack)
@@ -75,7 +75,7 @@ def check_ports(stack: Stack) -> None:
         raise StackError(f"RATCHET_PORT and RATCHET_MLFLOW_PORT are both {stack.port}: they must differ.")
     taken = [
         f"Port {port}, wanted for {use}, is taken{' by ' + who if (who := processes.holder(port)) else ''}.\n"
-        f"  Choose another with {variable}=…, for example: {variable}={_free_port(port)} make demo"
+        f"  Choose another with {variable}=…, for example: {variable}={free_port(port)} make demo"
         for port, use, variable in (
             (stack.port, "Airflow", "RATCHET_PORT"),
             (stack.mlflow_port, "MLflow", "RATCHET_MLFLOW_PORT"),
@@ -86,11 +86,11 @@ def check_ports(stack: Stack) -> None:
         raise StackError("\n".join([*taken, "Nothing was started."]))
 
 
-def _free_port(near: int) -> int:
+def free_port(near: int) -> int:
     return next((p for p in range(near + 1, min(near + 200, 65536)) if processes.is_free(p)), near)
 
 
-def _migrate(stack: Stack, say: Say) -> None:
+def migrate(stack: Stack, say: Say) -> None:
     """Bring Airflow's database to the installed version; once a version."""
     stamp = stack.folder / "migrated"
     version = importlib.metadata.version("apache-airflow-core")
@@ -114,10 +114,12 @@ def _restart_broken(stack: Stack) -> None:
             supervisor.call(stack, "startProcess", name, False)
 
 
-def wait_ready(stack: Stack, say: Say = print, seconds: float = _READY_SECONDS) -> None:
-    """Wait until Airflow's components and MLflow say that they are well. Raises StackError with the log's end."""
+def wait_ready(
+    stack: Stack, say: Say = print, seconds: float = _READY_SECONDS, of: Collection[str] | None = None
+) -> None:
+    """Wait until all components, or those named, say that they are well. Raises StackError with the log's end."""
     deadline = time.monotonic() + seconds
-    waited = set(health(stack))
+    waited = set(of or health(stack))
     while waited:
         now_healthy = {name for name, well in health(stack).items() if well}
         for name in sorted(waited & now_healthy):

@@ -1,0 +1,100 @@
+"""Stacks of their own for tests: own folder, own free ports, ended afterwards whatever happens."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from include.settings import ROOT, Settings
+from scripts.stack import control, processes, supervisor
+from scripts.stack.config import HOST, Stack, environment
+
+DAG = '''
+"""A DAG for tests of the platform."""
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def sample():
+    @task
+    def hello() -> str:
+        return "hello"
+
+    @task
+    def many(i: int) -> int:
+        return i
+
+    hello()
+    many.expand(i=[0, 1, 2, 3])
+
+sample()
+'''
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on; all are held at once so that they differ."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind((HOST, 0))
+        return [int(one.getsockname()[1]) for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """A stack that was never started."""
+    port, mlflow = free_ports(2)
+    return Stack(Settings(home=tmp_path / "var"), port, mlflow)
+
+
+def make_stack(folder: Path) -> Stack:
+    (folder / "dags").mkdir(parents=True)
+    (folder / "dags" / "sample.py").write_text(DAG)
+    port, mlflow = free_ports(2)
+    return Stack(Settings(home=folder / "var"), port, mlflow, folder / "dags")
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Airflow's api-server alone, with this project's plugins, on a migrated database."""
+    stack = make_stack(tmp_path_factory.mktemp("api"))
+    stack.folder.mkdir(parents=True)
+    control.migrate(stack, lambda _: None)
+    airflow = [str(Path(sys.executable).parent / "airflow"), "dags", "reserialize"]
+    subprocess.run(airflow, env=environment(stack), cwd=ROOT, check=True, capture_output=True)
+    command = supervisor.programs(stack)["api-server"]
+    with (stack.folder / "api.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment(stack), cwd=ROOT, stdout=log, stderr=log)
+        try:
+            control.wait_ready(stack, lambda _: None, of={"api-server"})
+            yield stack
+        finally:
+            processes.end(stack)
+            server.wait()
+
+
+Visit = Callable[[str | None], httpx.Client]
+
+
+@pytest.fixture(scope="session")
+def visit(api_server: Stack) -> Iterator[Visit]:
+    """A client of the api-server, logged in as one of the users, or as nobody."""
+    opened: dict[str | None, httpx.Client] = {}
+
+    def client(user: str | None) -> httpx.Client:
+        if user not in opened:
+            headers = {"Authorization": f"Bearer {control.token(api_server, user)}"} if user else {}
+            opened[user] = httpx.Client(base_url=api_server.url, headers=headers, timeout=30, trust_env=False)
+        return opened[user]
+
+    yield client
+    for one in opened.values():
+        one.close()

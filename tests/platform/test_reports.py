@@ -1,0 +1,123 @@
+"""Pages of tasks, through the real api-server: who may read them, and that nothing else can be read."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from include import pages
+from scripts.stack.config import Stack
+
+pytestmark = pytest.mark.xdist_group("api_server")
+
+Visit = Callable[[str | None], httpx.Client]
+
+RUN = "manual__2013-03-01T05:00:00+00:00"
+PAGE = "<!doctype html><h1>the page</h1>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def written(api_server: Stack, visit: Visit) -> None:
+    """A run of the DAG, and the pages that its tasks would have written."""
+    settings = api_server.settings
+    body = {"dag_run_id": RUN, "logical_date": None}
+    visit("admin").post("/api/v2/dags/sample/dagRuns", json=body).raise_for_status()
+    folder = pages.folder(settings, "sample", RUN, "hello")
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text(PAGE)
+    pages.write_links(folder / "index.html", {"MLflow run": "http://127.0.0.1:5000/#/run"})
+    other = pages.folder(settings, "sample", RUN, "many", 1)
+    pages.write_links(other / "index.html", {"MLflow run": "javascript:alert(1)"})
+    (folder / "model.pkl").write_text("no page")
+    (folder / "leak.html").symlink_to(api_server.home / "secrets" / "passwords.json")
+    packed = pages.folder(settings, "sample", RUN, "many", 3)
+    packed.mkdir(parents=True)
+    (packed / "index.html.gz").write_bytes(gzip.compress(PAGE.encode()))
+
+
+def url(*parts: str) -> str:
+    return "/ratchet/reports/" + "/".join(quote(part, safe="") for part in parts) + "/"
+
+
+def test_nobody_reads_nothing(visit: Visit) -> None:
+    answer = visit(None).get(url("sample", RUN, "hello"))
+    assert answer.status_code in (401, 403)
+    assert "the page" not in answer.text
+
+
+def test_a_forged_token_is_refused(api_server: Stack) -> None:
+    answer = httpx.get(api_server.url + url("sample", RUN, "hello"), headers={"Authorization": "Bearer no.such.token"})
+    assert answer.status_code in (401, 403)
+
+
+@pytest.mark.parametrize("user", ["viewer", "operator", "admin"])
+def test_users_read(visit: Visit, user: str) -> None:
+    answer = visit(user).get(url("sample", RUN, "hello"))
+    assert (answer.status_code, answer.text) == (200, PAGE)
+
+
+def test_pages_run_in_a_sandbox_and_are_not_kept(visit: Visit) -> None:
+    headers = visit("viewer").get(url("sample", RUN, "hello")).headers
+    assert headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_run_id_may_arrive_encoded_twice(visit: Visit) -> None:
+    answer = visit("viewer").get(url("sample", quote(RUN, safe=""), "hello"))
+    assert answer.text == PAGE
+
+
+def test_packed_pages_are_unpacked_for_those_who_ask(visit: Visit) -> None:
+    client, path = visit("viewer"), url("sample", RUN, "many", "3")
+    plain = client.get(path, headers={"Accept-Encoding": "identity"})
+    packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+    assert plain.text == packed.text == PAGE
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        url("sample", RUN, "none"),
+        url("sample", RUN, "hello") + "model.pkl",
+        url("sample", RUN, "hello") + "leak.html",
+        url("sample", RUN, "hello") + "%2e%2e/%2e%2e/%2e%2e/%2e%2e/secrets/passwords.json",
+        url("sample", RUN, "hello") + "..%2f..%2f..%2f..%2fsecrets%2fpasswords.json",
+        url("sample", RUN, "hello") + "%2fetc%2fhostname",
+        url("sample", RUN, "hello") + "a%00b.html",
+        "/ratchet/reports/sample/%2e%2e/%2e%2e/secrets/passwords.json",
+        "/ratchet/reports/%2e%2e/x/secrets/passwords.json",
+        "/ratchet/reports/~/x/hello/",
+    ],
+)
+def test_nothing_else_can_be_read(visit: Visit, path: str) -> None:
+    answer = visit("admin").get(path)
+    assert answer.status_code in (401, 404), answer.text
+
+
+def test_the_route_tells_nothing_about_itself(visit: Visit) -> None:
+    assert visit(None).get("/ratchet/reports/openapi.json").status_code == 404
+    assert visit(None).get("/ratchet/reports/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("task", "index", "report", "run"),
+    [
+        ("hello", -1, url("sample", RUN, "hello"), "http://127.0.0.1:5000/#/run"),
+        ("many", 3, url("sample", RUN, "many", "3"), None),
+        ("many", 1, None, None),  # a link that is no address of a page is no link
+        ("many", 0, None, None),
+    ],
+)
+def test_tasks_link_to_their_pages(visit: Visit, task: str, index: int, report: str | None, run: str | None) -> None:
+    path = f"/api/v2/dags/sample/dagRuns/{RUN}/taskInstances/{task}/links"
+    found = visit("viewer").get(path, params={"map_index": index}).raise_for_status().json()["extra_links"]
+    assert found == {"Report": report, "MLflow run": run}
+    if report:
+        assert visit("viewer").get(report).text == PAGE
