@@ -83,9 +83,10 @@ def _mean(mean: Mean, view: View, entities: str) -> str:
 
 
 def _finish(view: View, rows: pa.Table) -> pa.Table:
-    """Add the day, the event time and the moment from which the row may be used."""
+    """Add the day, the event time and the moment from which the row may be used; order as in the lake."""
     at = rows["moment"]
     lag = pa.scalar(PUBLICATION_LAG, pa.duration("us"))
     made = rows.append_column(DAY, pc.strftime(at, "%Y-%m-%d")).append_column(EVENT_TIME, at)
     made = made.append_column(KNOWN_AT, pc.add(at, lag))
-    return made.select(list(view.table.columns)).cast(lake.schema(view.table))
+    made = made.select(list(view.table.columns)).cast(lake.schema(view.table))
+    return made.sort_by([(name, "ascending") for name in (DAY, *view.table.key)]).combine_chunks()

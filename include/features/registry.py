@@ -7,6 +7,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from feast.repo_config import RepoConfig
 from feature_repo import definitions
 from include import files
 from include.contracts import VIEWS, Ref
+from include.models import registry
 from include.settings import ROOT, Settings
 
 _CONFIG = ROOT / "feature_repo" / "feature_store.yaml"
@@ -41,14 +43,20 @@ def shared(settings: Settings) -> FeatureStore:
     if config["online_store"]["type"] == "sqlite":
         config["online_store"]["path"] = str(_wal(settings.feast / "online.db"))
     store = FeatureStore(config=RepoConfig(**config))
-    wanted = definitions.objects(settings.feast / "offline")
-    digest = files.hash_value([o.to_proto().SerializeToString(deterministic=True).hex() for o in wanted])
-    applied = settings.feast / _APPLIED
-    if not applied.exists() or files.read_json(applied) != digest:
+    folder = settings.feast / "offline"
+    wanted, applied = _fingerprint(folder), settings.feast / _APPLIED
+    if not applied.exists() or files.read_json(applied) != wanted:
         with quiet():
-            store.apply(wanted)
-        files.write_json(applied, digest)
+            store.apply(definitions.objects(folder))
+        files.write_json(applied, wanted)
     return store
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when anything changes that the registered definitions are made of."""
+    sources = [files.hash_file(path) for path in (_CONFIG, Path(definitions.__file__))]
+    services = {name: registry.load(name).features for name in registry.names()}
+    return files.hash_value([sources, [asdict(view) for view in VIEWS], services, str(folder)])
 
 
 def point(settings: Settings, taken: Ref) -> None:
