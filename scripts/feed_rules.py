@@ -258,8 +258,8 @@ def raw_weather() -> list[Any]:
         present("wind_dir", INFO, "Variable wind has no direction (460 rows of 2013); no feature uses it."),
         between("temp_possible", CRITICAL, "temp", -60, 130, "°F. The United States' records lie inside."),
         between("dewp_possible", CRITICAL, "dewp", -80, 95, "°F. The world's records lie inside."),
-        between("humid_possible", CRITICAL, "humid", 0, 100, "Per cent."),
-        between("wind_dir_possible", WARNING, "wind_dir", 0, 360, "Degrees."),
+        between("humid_possible", CRITICAL, "humid", 0, 100, "Relative humidity in per cent has no other values."),
+        between("wind_dir_possible", WARNING, "wind_dir", 0, 360, "Degrees from north; no feature uses them."),
         between(
             "wind_possible",
             CRITICAL,

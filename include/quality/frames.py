@@ -25,11 +25,15 @@ _DAY_MINUTES = 1440
 
 @dataclass(frozen=True)
 class Context:
-    """What the rows are judged against: the days asked for, the as-of, and the flights published for those days."""
+    """What the rows are judged against: the days asked for, the as-of, and the schedule's rows of those days."""
 
     days: tuple[str, ...]
     as_of: datetime
     published: pd.DataFrame
+
+    @property
+    def schedule_is_sound(self) -> bool:
+        return {"flight_id", "sched_dep", "sched_arr"} <= sound(RAW_SCHEDULE, self.published)
 
 
 Derive = Callable[[pd.DataFrame, Context], pd.Series]
@@ -42,16 +46,21 @@ def to_pandas(rows: pa.Table) -> pd.DataFrame:
 
 def build(table: Table, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
     """The rows with `_row` and every column of DERIVED that can be computed from them."""
-    sound = {c for c, kind in table.columns.items() if c in rows and str(rows[c].dtype) == _DTYPES[kind]}
+    usable = sound(table, rows)
     added: dict[str, pd.Series] = {ROW: pd.Series(np.arange(len(rows)), index=rows.index)}
     added["no_new_columns"] = pd.Series(set(rows.columns) <= set(table.columns), index=rows.index)
-    if set(table.key) <= sound:
+    if set(table.key) <= usable:
         added["not_repeated"] = ~rows.duplicated()
         added["not_contradicted"] = _agree(rows, list(table.key))
     for name, (inputs, derive) in DERIVED[table.name].items():
-        if set(inputs.split()) <= sound:
+        if set(inputs.split()) <= usable and (name not in _NEED_SCHEDULE or context.schedule_is_sound):
             added[name] = derive(rows, context)
     return rows.assign(**added)
+
+
+def sound(table: Table, rows: pd.DataFrame) -> set[str]:
+    """The columns that are there and of their type."""
+    return {c for c, kind in table.columns.items() if c in rows and str(rows[c].dtype) == _DTYPES[kind]}
 
 
 def _agree(rows: pd.DataFrame, keys: list[str]) -> pd.Series:
@@ -152,6 +161,7 @@ def _humid_error(rows: pd.DataFrame, _: Context) -> pd.Series:
     return (rows["humid"] - implied).abs()
 
 
+_NEED_SCHEDULE = {"in_schedule", "schedule_agrees"}
 _IN_DAYS: tuple[str, Derive] = (DAY, lambda rows, context: rows[DAY].isin(list(context.days)))
 _COMMON: dict[str, tuple[str, Derive]] = {"in_days_asked": _IN_DAYS, "known_by_as_of": (KNOWN_AT, _known_by)}
 

@@ -8,23 +8,27 @@ from itertools import pairwise
 import pandas as pd
 
 from include.contracts import DAY, ORIGINS, RAW_TABLES
-from include.quality.frames import ROW
+from include.quality.frames import ROW, sound
 
 _LATE = pd.Timedelta(minutes=15)  # by then a flight has left or is called late: the movements must know it
 _CANCELLED = pd.Timedelta(hours=6)
 _FEW = 10  # flights due below which a share says nothing
 NAME = "feed_volume"
+_NEEDED = {
+    "raw_schedule": "ds flight_id sched_dep year month day",
+    "raw_movements": "flight_id dep_time",
+    "raw_weather": "ds",
+}
 
 
 def frame(raw: dict[str, pd.DataFrame], days: list[str], as_of: datetime, history_start: datetime) -> pd.DataFrame:
     """Columns: ds, flights_published, movements_due, movements_found, movements_arrive, movements_share,
     cancelled_share, local_day_flights (of days whose evening is landed too), weather_due, weather_share.
 
-    A share is null where too little is due to say anything. Needs flight_id, ds, sched_dep, year, month, day of the
-    schedule, flight_id and dep_time of the movements, ds of the weather; empty when one of these is missing.
+    A share is null where too little is due to say anything. Only the days, when a feed lacks a column needed here.
     """
     schedule, movements, weather = (raw[table.name] for table in RAW_TABLES)
-    if not _usable(schedule, movements, weather):
+    if not _usable(raw):
         return pd.DataFrame({DAY: list(days), ROW: range(len(days))})
     now = pd.Timestamp(as_of)
     flights = schedule.drop_duplicates("flight_id")
@@ -59,11 +63,8 @@ def frame(raw: dict[str, pd.DataFrame], days: list[str], as_of: datetime, histor
     )
 
 
-def _usable(schedule: pd.DataFrame, movements: pd.DataFrame, weather: pd.DataFrame) -> bool:
-    needed = {DAY, "flight_id", "sched_dep", "year", "month", "day"}
-    if not (needed <= set(schedule.columns) and {"flight_id", "dep_time"} <= set(movements.columns)):
-        return False
-    return DAY in weather.columns and isinstance(schedule["sched_dep"].dtype, pd.DatetimeTZDtype)
+def _usable(raw: dict[str, pd.DataFrame]) -> bool:
+    return all(set(_NEEDED[table.name].split()) <= sound(table, raw[table.name]) for table in RAW_TABLES)
 
 
 def _whole_local_days(flights: pd.DataFrame, days: list[str]) -> pd.Series:

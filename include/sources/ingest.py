@@ -37,8 +37,8 @@ from include.times import days_between, iso, parse
 
 SOURCES: dict[str, ModuleType] = {nycflights.NAME: nycflights}
 
-# A row can change until its flight has arrived: in 2013 always on the UTC day after its own, at the latest. The schedule
-# of a day is published two days before it.
+# A row can change until its flight has arrived: in 2013 on the UTC day after its own at the latest. The schedule of a
+# day is published two days before it.
 _CHANGES_FOR = timedelta(days=1)
 _PUBLISHED_AHEAD = timedelta(days=2)
 
@@ -88,7 +88,7 @@ def land(settings: Settings, interval: Interval) -> dict[str, Any]:
 
     Returns {"days": [...], "versions": {raw table: version}}, and under "delivered" {raw table: Ref} for a delivery
     that the table could not take whole (columns, types, repeated keys): it is kept as a file for the check to judge.
-    Touched are the days with a row that may have become known in [start, end): from two days before it to two after.
+    Touched are the days with a row that may have become known in [start, end): from a day before it to two after.
     """
     feed = source(settings)
     days = touched_days(settings, interval)

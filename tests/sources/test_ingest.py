@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def test_every_row_is_touched_when_its_last_entry_comes(settings: Settings) -> N
     flights = nycflights._flights()
     last = flights[["departed_at", "arrived_at", "arrival_late_at"]].max(axis=1)
     oldest = flights["ds"].groupby(last.dt.floor("h")).min()
-    for hour, day in oldest.items():
-        span = Interval(start=iso(hour), end=iso(hour + pd.Timedelta(hours=1)), as_of=iso(hour))
+    for hour, day in zip(pd.DatetimeIndex(oldest.index).to_pydatetime(), oldest, strict=True):
+        span = Interval(start=iso(hour), end=iso(hour + timedelta(hours=1)), as_of=iso(hour))
         assert day in ingest.touched_days(settings, span), hour
 
 
@@ -93,7 +94,8 @@ settings = Settings(home=Path(sys.argv[1]))
 interval = ingest.plan(settings, {START!r}, {END!r}, {END!r})
 landed = ingest.land(settings, interval)
 made = ingest.write_facts(settings, interval, landed, {{}})
-lake.publish(settings.lake, landed["versions"] | made["versions"], interval["as_of"], interval["start"], interval["end"])
+span = (interval["start"], interval["end"])
+lake.publish(settings.lake, landed["versions"] | made["versions"], interval["as_of"], *span)
 """
 
 
