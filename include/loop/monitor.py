@@ -7,6 +7,7 @@ from typing import Any
 
 from include import bundle, lake
 from include.contracts import Ref
+from include.crashpoints import reached
 from include.features import frame as frames
 from include.features import snapshot as snapshots
 from include.files import write_json
@@ -45,7 +46,10 @@ def window(run: Run, job: Job) -> Ref:
     """The window's flights with the features that serving had at each one's moment; labels as known at as-of."""
     spec, start = registry.load(job["model"]), parse(job["start"])
     taken = snapshots.take(run.settings, job["versions"], start - spec.horizon, parse(job["as_of"]))
-    return frames.build_window(run.settings, spec, job["versions"], taken, job["as_of"], job["start"], job["as_of"])
+    reached("monitor.window.snapshot")
+    made = frames.build_window(run.settings, spec, job["versions"], taken, job["as_of"], job["start"], job["as_of"])
+    reached("monitor.window.frame")
+    return made
 
 
 def measure(run: Run, job: Job, built: Ref) -> dict[str, Any]:
@@ -68,8 +72,10 @@ def measure(run: Run, job: Job, built: Ref) -> dict[str, Any]:
     )
     judged = verdict.judge(spec.triggers, found)
     summary = report.write(spec, rows, p, reference, reference_p, run.page.parent, found)
+    reached("monitor.measure.evidently")
     write_json(run.page.parent / "evidence.json", found)
     page.write(judged, found, run.page)
+    reached("monitor.measure.page")
     kept = {**judged.model_dump(mode="json"), "evidently": summary}
     common.record(run, job, "monitor", judged.reason, live.version, kept)
     return {"state": judged.state, "reason": judged.reason, "coverage": found["performance"]["coverage"]}

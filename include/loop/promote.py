@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from include import pages
 from include.contracts import Ref
+from include.crashpoints import reached
 from include.evaluation import gate as rules
 from include.evaluation import page as gate_page
 from include.files import read_json, write_json
@@ -31,6 +32,7 @@ def gate(run: Run, job: Job, fitted: Job, evaluated: Job, logged: Job) -> Job:
     spec, found = registry.load(job["model"]), read_json(Path(evaluated["uri"]))
     verdict = rules.decide(spec.gate, found)
     gate_page.write(verdict, found, run.page, {c["feature"]: c["mean_abs"] for c in fitted["contributions"]})
+    reached("train.gate.page")
     machine = write_json(run.page.parent / "verdict.json", verdict.model_dump(mode="json"))
     files = {"verdict.json": machine, "verdict.html": run.page, "evidence.json": Path(evaluated["uri"])}
     track.log_files(run.settings, logged["run_id"], files)
@@ -71,6 +73,7 @@ def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archi
     expected = pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy()
     report = rehearsal.rehearse(run.settings, archive, rows, expected)
     rehearsal_page.write(report, run.page)
+    reached("train.rehearse.page")
     failed = [c for c in report["checks"] if not c["passed"]]
     reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
     common.record(

@@ -19,7 +19,7 @@ from include.crashpoints import reached
 from include.evaluation import evidence as evaluation
 from include.features import frame as frames
 from include.features import snapshot as snapshots
-from include.files import hash_value, read_json, write_json
+from include.files import hash_file, hash_text, read_json, write_json
 from include.loop import common
 from include.loop.common import Job
 from include.loop.run import Run, Skip, Stop
@@ -82,16 +82,20 @@ def _woken_in_vain(run: Run, ledger: sa.Engine) -> None:
 
 def snapshot(run: Run, job: Job) -> Ref:
     """An immutable copy of the pinned feature tables, of what was usable at as-of: training's offline store."""
-    return snapshots.take(run.settings, job["versions"], parse(job["start"]), parse(job["as_of"]))
+    taken = snapshots.take(run.settings, job["versions"], parse(job["start"]), parse(job["as_of"]))
+    reached("train.snapshot.folder")
+    return taken
 
 
 def frame(run: Run, job: Job, taken: Ref) -> Ref:
     """The point-in-time training frame, through Feast."""
     spec = registry.load(job["model"])
     try:
-        return frames.build(run.settings, spec, job["versions"], taken, job["as_of"], job["start"])
+        built = frames.build(run.settings, spec, job["versions"], taken, job["as_of"], job["start"])
     except frames.NoHistory as error:
         raise Stop(str(error)) from error
+    reached("train.frame.file")
+    return built
 
 
 def check(run: Run, job: Job, built: Ref) -> Job:
@@ -128,7 +132,7 @@ def fit(run: Run, job: Job, built: Ref, results: list[Job]) -> Job:
 
 
 def evaluate(run: Run, job: Job, built: Ref, fitted: Job) -> Job:
-    """Score challenger, champion and a naive baseline on the holdout. The evidence is kept by its hash."""
+    """Score challenger, champion and a naive baseline on the holdout. A retry replaces the run's evidence."""
     spec = registry.load(job["model"])
     parts = data.split(spec, data.read(run.settings, built))
     champion = common.champion(common.ledger(run), job["model"])
@@ -142,10 +146,9 @@ def evaluate(run: Run, job: Job, built: Ref, fitted: Job) -> Job:
         *_cost(fitted["bundle"], data.matrix(parts.holdout, spec.features)),
         trained_until=fitted["split"]["validation"]["last"],
     )
-    path = run.settings.trainings / "evidence" / f"{hash_value(found)}.json"
-    write_json(path, found)
+    path = write_json(run.settings.trainings / "evidence" / f"{hash_text(run.name)[:16]}.json", found)
     reached("train.evaluate.evidence")
-    return {"uri": str(path), "hash": path.stem, "champion": None if champion is None else champion.version}
+    return {"uri": str(path), "hash": hash_file(path), "champion": None if champion is None else champion.version}
 
 
 def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job) -> Job:
@@ -180,6 +183,7 @@ def log(run: Run, job: Job, taken: Ref, built: Ref, fitted: Job, evaluated: Job)
         tags,
     )
     pages.write_links(run.page, {"MLflow run": track.run_url(settings, run_id)})
+    reached("train.log.links")
     return {"run_id": run_id, "url": track.run_url(settings, run_id)}
 
 
