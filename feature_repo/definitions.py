@@ -60,6 +60,5 @@ def objects(folder: Path) -> list[Any]:
 
 
 _home = Path(os.environ.get("RATCHET_HOME") or Path(__file__).resolve().parents[1] / "var")
-_known = entities()
-_views = {spec.name: view(spec, _known, _home / "feast" / "offline") for spec in VIEWS}
-_services = {name: service(name, _views) for name in registry.names()}
+# the `feast` command finds what is an attribute of a module
+globals().update({f"{type(o).__name__}_{o.name}": o for o in objects(_home / "feast" / "offline")})
