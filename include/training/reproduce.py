@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from include import lake
 from include.contracts import ALL_TABLES, Ref
@@ -16,6 +17,10 @@ from include.files import hash_file, hash_folder, read_json
 from include.models.spec import ModelSpec
 from include.settings import Settings
 from include.training import data, export, fit, manifest, track
+
+
+class SpecChanged(LookupError):
+    """The code of today cannot read the spec of then."""
 
 
 class Report(TypedDict):
@@ -40,12 +45,12 @@ def reproduce(settings: Settings, version: str, name: str | None = None) -> Repo
         then = read_json(track.fetch(settings, run_id, track.MANIFEST, Path(work) / "then"))
         missing = absent(settings, then)
         try:
-            frame = _found_frame(settings, then)
-        except data.FrameMissing as error:
+            frame, spec = _found_frame(settings, then), _spec(then)
+        except (data.FrameMissing, SpecChanged) as error:
             return Report(
                 version=str(version), run_id=run_id, identical=None, missing=[str(error), *missing], differences=[]
             )
-        now, predictions = _retrain(settings, then, frame, Path(work))
+        now, predictions = _retrain(settings, spec, then, frame, Path(work))
         differences = manifest.compare(then, now)
         identical = bool(now["result"]["bundle"]["hash"] == then["result"]["bundle"]["hash"])
         if not identical:
@@ -81,10 +86,23 @@ def _found_frame(settings: Settings, then: Mapping[str, Any]) -> Ref:
     return Ref(uri=str(path), version=frame["version"], hash=frame["hash"])
 
 
-def _retrain(settings: Settings, then: Mapping[str, Any], frame: Ref, work: Path) -> tuple[dict[str, Any], Path]:
+def _spec(then: Mapping[str, Any]) -> ModelSpec:
+    """The spec of then; gate and triggers take no part in training, so their form may have changed since."""
+    kept = {k: v for k, v in then["spec"].items() if k not in ("gate", "triggers")}
+    try:
+        return ModelSpec.model_validate(kept)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise SpecChanged(
+            f"the spec's form has changed since ({fields}): check out commit {then['code']['commit']}"
+        ) from error
+
+
+def _retrain(
+    settings: Settings, spec: ModelSpec, then: Mapping[str, Any], frame: Ref, work: Path
+) -> tuple[dict[str, Any], Path]:
     """The manifest of the training made anew, and its predictions."""
     scratch = Settings(**{**settings.model_dump(), "home": work / "home"})
-    spec = ModelSpec.model_validate(then["spec"])
     chosen = {"family": then["family"], "params": then["params"]}
     fitted = fit.fit(scratch, spec, frame, chosen)
     made = export.export(scratch, spec, frame, fitted, then["as_of"], then["families"])
