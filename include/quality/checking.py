@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include import lake
-from include.contracts import FEATURES, FRAME_IDENTITY, QUARANTINE, RAW_TABLES, Interval, Ref, Table
+from include.contracts import DAY, FEATURES, FRAME_IDENTITY, QUARANTINE, RAW_TABLES, Interval, Ref, Table
 from include.crashpoints import reached
 from include.files import replacing
 from include.quality import frames, page, validation, volume
-from include.quality.findings import CriticalFailure
+from include.quality.findings import CriticalFailure, Finding
 from include.quality.judging import Judgement, content_hash, judge, quarantine
 from include.settings import Settings
 from include.times import parse
 
-_WHAT_TO_DO = (
-    "Nothing of this run was published: what was served before stays, and the delivery is kept in the raw tables. "
-    "Repair the feed (or the rule in scripts/suite_rules.py, if the world has changed), then clear the run."
+_REPAIR_FEED = (
+    "Nothing of this run was published: what was served before stays. The delivery is kept {where}. Repair the feed "
+    "(or the rule in scripts/feed_rules.py, if the world has changed), then clear the run."
+)
+_REPAIR_FRAME = (
+    "Nothing was trained and the champion stays. The frame is kept at {where}. A frame is made here, so look for the "
+    "fault in the features and their SQL, or in what was ingested; then clear the run."
 )
 _FRAME_SUITE = "training_frame"
 
@@ -38,7 +44,7 @@ def check(settings: Settings, interval: Interval, landed: dict[str, Any], page_p
     context = frames.Context(tuple(days), as_of, raw["raw_schedule"])
     built = {table.name: frames.build(table, raw[table.name], context) for table in RAW_TABLES}
     built[volume.NAME] = volume.frame(raw, days, as_of, settings.history_start)
-    findings = validation.run(built)
+    findings = {name: _named(found, _keys(name, built[name])) for name, found in validation.run(built).items()}
     counts = {name: len(rows) for name, rows in raw.items()}
     judged = judge(findings, counts, {table.name: validation.limits(table.name) for table in RAW_TABLES})
     parts = [
@@ -49,18 +55,22 @@ def check(settings: Settings, interval: Interval, landed: dict[str, Any], page_p
     about = {"span": f"{interval['start']} to {interval['end']}", "as of": interval["as_of"], "days": _span(days)}
     page.write(page_path, "Feeds", findings, judged, about, counts, quarantined)
     reached("ingest.check.page")
-    return {**_verdict(judged, page_path), "rows": counts, "quarantined": quarantined, "bad_rows": bad}
+    files = [ref["uri"] for ref in landed.get("delivered", {}).values()]
+    _stop(judged, page_path, _REPAIR_FEED.format(where=" and ".join(["in the raw tables", *files])))
+    return {**_told(judged), "rows": counts, "quarantined": quarantined, "bad_rows": bad}
 
 
 def check_frame(
-    settings: Settings, frame: Ref, features: list[str] | tuple[str, ...], page_path: Path
+    settings: Settings,  # noqa: ARG001 — as of check; the frame's reference says where it lies
+    frame: Ref,
+    features: list[str] | tuple[str, ...],
+    page_path: Path,
 ) -> dict[str, Any]:
     """Judge a training frame: types, nulls, bounds, both classes, each flight once. `features` are the model's.
 
     Returns {"success", "critical", "warnings", "info", "rows": {"training_frame": count}}. Raises CriticalFailure
     after the page is written. Nothing of a frame goes to quarantine: it was made here, so a bad row is a bug.
     """
-    del settings  # the frame's reference says where it lies
     rows = pd.read_parquet(frame["uri"])
     made = rows.assign(**{frames.ROW: range(len(rows))})
     if {"event_timestamp", "sched_dep"} <= set(rows.columns):
@@ -71,7 +81,8 @@ def check_frame(
     about = {"frame": frame["version"], "hash": frame["hash"][:12], "features": str(len(features))}
     page.write(page_path, "Training frame", findings, judged, about, {_FRAME_SUITE: len(rows)}, {})
     reached("train.check_frame.page")
-    return {**_verdict(judged, page_path), "rows": {_FRAME_SUITE: len(rows)}}
+    _stop(judged, page_path, _REPAIR_FRAME.format(where=frame["uri"]))
+    return {**_told(judged), "rows": {_FRAME_SUITE: len(rows)}}
 
 
 def delivered(settings: Settings, table: Table, landed: dict[str, Any]) -> pa.Table:
@@ -81,6 +92,22 @@ def delivered(settings: Settings, table: Table, landed: dict[str, Any]) -> pa.Ta
         return pq.read_table(kept["uri"])
     days = landed["days"]
     return lake.read(settings.lake, table, landed["versions"][table.name], (days[0], days[-1]))
+
+
+def _named(findings: list[Finding], key_of: Callable[[int], str]) -> list[Finding]:
+    """Examples that say which row they are of."""
+    return [
+        replace(
+            f, examples=tuple(f"{key_of(row)} {value}".strip() for row, value in zip(f.rows, f.examples, strict=False))
+        )
+        for f in findings
+    ]
+
+
+def _keys(name: str, rows: pd.DataFrame) -> Callable[[int], str]:
+    keys = next((table.key for table in RAW_TABLES if table.name == name), (DAY,))
+    shown = [key for key in keys if key in rows]
+    return lambda place: " ".join(str(value) for value in rows.iloc[place][shown])
 
 
 def _write_bad_rows(settings: Settings, rows: pa.Table) -> Ref:
@@ -93,11 +120,15 @@ def _write_bad_rows(settings: Settings, rows: pa.Table) -> Ref:
     return Ref(uri=str(path), version=digest[:12], hash=digest)
 
 
-def _verdict(judged: Judgement, page_path: Path) -> dict[str, Any]:
+def _stop(judged: Judgement, page_path: Path, what_to_do: str) -> None:
+    """Raise CriticalFailure if something critical failed."""
     if judged.critical:
         found = "\n".join(f"- {sentence}" for sentence in judged.critical[:10])
         more = f"\n- and {len(judged.critical) - 10} more" if len(judged.critical) > 10 else ""
-        raise CriticalFailure(f"Critical expectations failed:\n{found}{more}\n{_WHAT_TO_DO} All results: {page_path}")
+        raise CriticalFailure(f"Critical expectations failed:\n{found}{more}\n{what_to_do} All results: {page_path}")
+
+
+def _told(judged: Judgement) -> dict[str, Any]:
     return {"success": True, "critical": [], "warnings": judged.warnings, "info": judged.info}
 
 

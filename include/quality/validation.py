@@ -85,9 +85,14 @@ def _finding(suite: str, result: Any) -> Finding:
         evaluated=not failed,
         observed=failed or _observed(config, detail, bool(result.success)),
         count=int(detail.get("unexpected_count") or 0),
-        examples=tuple(dict.fromkeys(str(v) for v in (detail.get("partial_unexpected_list") or [])))[:_EXAMPLES],
+        examples=tuple(_plain(v) for v in (detail.get("partial_unexpected_list") or [])[:_EXAMPLES]),
         rows=tuple(places),
     )
+
+
+def _plain(value: Any) -> str:
+    """A value as an example; that a row's yes-or-no is no, or its value null, the rule says already."""
+    return "" if value is pd.NA or str(value) in ("False", "nan", "NaT", "None") else str(value)
 
 
 def _exception(info: dict[str, Any] | None) -> str:

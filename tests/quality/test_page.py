@@ -21,4 +21,5 @@ def test_the_page_tells_every_expectation_and_needs_no_network(checked: Any) -> 
     assert not re.search(r"(?:src|href)\s*=|url\(|@import|https?://", page)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+    assert re.search(r"2013\d{4}-\w\w-\d+-[A-Z]{3} &lt;script&gt;", page)  # an example names its row
     assert "prefers-color-scheme: dark" in page
