@@ -38,6 +38,7 @@ def _is_forking_scheduler() -> bool:
 
 
 def _preload() -> None:
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of each of its own methods
     log, begin, missing = logging.getLogger("ratchet.preload"), time.monotonic(), []
     for name in _MODULES:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,8 @@ from scripts.demo import airflow, drive
 from scripts.demo.drive import Played
 from scripts.stack.config import Stack, passwords
 
-_SCORES = ("log_loss", "auc", "brier", "bias")
+_SCORES = ("log_loss", "auc", "brier")
+_WIDTH = 100
 
 
 def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: float) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def text(report: dict[str, Any]) -> str:
 def _ingest_text(part: dict[str, Any]) -> list[str]:
     rows = ", ".join(f"{count:,} {feed}" for feed, count in part["rows"].items())
     bad = ", ".join(f"{count:,} of {feed}" for feed, count in part["quarantined"].items() if count) or "none"
-    return [f"rows in: {rows}; quarantined: {bad}; warnings: {part['warnings']}", f"checks: {part['page']}"]
+    return [f"rows in: {rows}", f"quarantined: {bad}; warnings: {part['warnings']}", f"checks      {part['page']}"]
 
 
 def _train_text(part: dict[str, Any]) -> list[str]:
@@ -133,19 +135,20 @@ def _train_text(part: dict[str, Any]) -> list[str]:
     lines = []
     if held := part["holdout"]:
         lines.append(f"judged on {held['rows']:,} flights of {held['first']} … {held['last']} (95 % intervals by day)")
+    lines.append(" " * 16 + "".join(f"{name.replace('_', ' '):<26}" for name in _SCORES))
     for who in ("challenger", "champion", "naive_baseline"):
         if scores[who]:
-            values = "   ".join(f"{name} {_estimate(scores[who].get(name))}" for name in _SCORES)
-            lines.append(f"{who.replace('_', ' '):<15}{values}")
-    lines.append(f"verdict: {word}: {verdict.get('reason')}")
+            values = "".join(f"{_estimate(scores[who].get(name)):<26}" for name in _SCORES)
+            lines.append(f"{who.replace('_', ' '):<16}{values}".rstrip())
+    lines += wrap(f"{word}: {verdict.get('reason')}", _WIDTH)
     if part["released"]:
         lines.append(f"released: version {part['released'].get('version')} as {part['released'].get('as')}")
-    return [*lines, f"verdict's page: {part['page']}", f"MLflow run: {part['mlflow_run']}"]
+    return [*lines, f"verdict     {part['page']}", f"MLflow run  {part['mlflow_run']}"]
 
 
 def _monitor_text(part: dict[str, Any]) -> list[str]:
     verdict = part["verdict"]
-    return [f"verdict: {verdict.get('verdict')}: {verdict.get('reason')}", f"report: {part['page']}"]
+    return [*wrap(f"{verdict.get('state')}: {verdict.get('reason')}", _WIDTH), f"Evidently's report: {part['page']}"]
 
 
 def _estimate(found: dict[str, Any] | None) -> str:

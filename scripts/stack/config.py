@@ -193,7 +193,11 @@ def _airflow(stack: Stack) -> dict[str, str]:
         "dag_processor": {"refresh_interval": 30, "min_file_process_interval": 60, "parsing_processes": 1},
         "workers": {"execution_api_timeout": 30},
         "api": {"base_url": stack.url, "host": HOST, "port": stack.port, "instance_name": "Ratchet"},
-        "logging": {"base_log_folder": home / "logs", "colored_console_log": False},
+        "logging": {
+            "base_log_folder": home / "logs",
+            "colored_console_log": False,
+            "namespace_levels": "great_expectations=WARNING alembic=WARNING",  # hundreds of lines a start otherwise
+        },
     }
     named = {
         f"AIRFLOW__{section.upper()}__{key.upper()}": str(value)
