@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from include.contracts import CLUSTER, EVENT_TIME, TARGET, VIEWS
+from include.contracts import CLUSTER, EVENT_TIME, PUBLICATION_LAG, TARGET, VIEWS
 
 HOURLY = {view.keys: [f.name for f in view.features] for view in VIEWS if view.cadence == "hourly"}
 PARAMS = {
     "objective": "binary:logistic",
     "tree_method": "hist",
     "max_depth": 4,
-    "learning_rate": 0.08,
-    "min_child_weight": 40.0,
+    "learning_rate": 0.05,
+    "min_child_weight": 100.0,
     "subsample": 0.8,
     "colsample_bytree": 0.6,
     "reg_lambda": 10.0,
     "nthread": 1,
 }
-ROUNDS = 120
+ROUNDS = 150
 
 
 def shuffled(train: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def mislabelled(train: pd.DataFrame, seed: int, days: int = 28) -> pd.DataFrame:
 
 def shifted(train: pd.DataFrame, hours: int = 1) -> pd.DataFrame:
     """Hourly features are those of `hours` later: the model learns from what serving will not yet know."""
-    hour = train[EVENT_TIME].dt.floor("h")
+    hour = (train[EVENT_TIME] - PUBLICATION_LAG).dt.floor("h")  # of the snapshot that the row sees
     moved = train.copy()
     for keys, names in HOURLY.items():
         later = train.assign(_hour=hour - pd.Timedelta(hours=hours)).groupby([*keys, "_hour"])[names].first()

@@ -162,9 +162,9 @@ def _comparison(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     if found is None or found.high is None:
         return (_check(name, False, None, None, bound, "nats", "the difference to the champion has no interval"),)
     passed = found.high <= bound if rule == "refresh" else found.high < bound
-    relation = "reaches" if not passed else "stays below" if rule == "changed" else "stays within"
-    limit = f"the margin {bound:+.4f}" if rule == "refresh" else "zero"
-    reason = f"log loss differs from the champion's by {_signed(found)} nats, which {relation} {limit}"
+    shown = "shown" if passed else "not shown"
+    limit = f"within the margin {bound:+.4f}" if rule == "refresh" else "below zero"
+    reason = f"log loss differs from the champion's by {_signed(found)} nats, {shown} to be {limit}"
     return (_check(name, passed, found.value, found, bound, "nats", reason),)
 
 
