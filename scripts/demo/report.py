@@ -131,16 +131,15 @@ def _ingest_text(part: dict[str, Any]) -> list[str]:
 
 def _train_text(part: dict[str, Any]) -> list[str]:
     verdict, scores = part["verdict"], part["scores"]
-    word = "accepted" if verdict.get("accepted") else "refused"
     lines = []
     if held := part["holdout"]:
         lines.append(f"judged on {held['rows']:,} flights of {held['first']} … {held['last']} (95 % intervals by day)")
-    lines.append(" " * 16 + "".join(f"{name.replace('_', ' '):<26}" for name in _SCORES))
+    lines.append(" " * 16 + "".join(f"{name.replace('_', ' '):<26}" for name in _SCORES).rstrip())
     for who in ("challenger", "champion", "naive_baseline"):
         if scores[who]:
             values = "".join(f"{_estimate(scores[who].get(name)):<26}" for name in _SCORES)
             lines.append(f"{who.replace('_', ' '):<16}{values}".rstrip())
-    lines += wrap(f"{word}: {verdict.get('reason')}", _WIDTH)
+    lines += wrap(f"verdict: {verdict.get('reason')}", _WIDTH)
     if part["released"]:
         lines.append(f"released: version {part['released'].get('version')} as {part['released'].get('as')}")
     return [*lines, f"verdict     {part['page']}", f"MLflow run  {part['mlflow_run']}"]
@@ -148,7 +147,7 @@ def _train_text(part: dict[str, Any]) -> list[str]:
 
 def _monitor_text(part: dict[str, Any]) -> list[str]:
     verdict = part["verdict"]
-    return [*wrap(f"{verdict.get('state')}: {verdict.get('reason')}", _WIDTH), f"Evidently's report: {part['page']}"]
+    return [*wrap(f"verdict: {verdict.get('reason')}", _WIDTH), f"Evidently's report: {part['page']}"]
 
 
 def _estimate(found: dict[str, Any] | None) -> str:
