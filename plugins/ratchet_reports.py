@@ -1,8 +1,8 @@
-"""Pages that tasks write, one click from the task: the link *Report*, and the route that serves what it points to.
+"""Pages that tasks write, one click from the task: the tab and the link *Report*, and the route that serves them.
 
 Routes of plugins are open to anyone by default: this one asks Airflow whether the user may read runs of that DAG.
-Pages hold the words and pictures of third-party tools, so each is served in a sandbox of its own: its scripts cannot
-speak to Airflow in the reader's name, and it can load nothing from the network.
+Pages hold words and scripts of third-party tools, so each is served in a sandbox: no script of a page can speak to
+Airflow in the reader's name, and no page can load anything from the network.
 """
 
 from __future__ import annotations
@@ -26,30 +26,38 @@ if TYPE_CHECKING:
 
 PREFIX = "/ratchet/reports"
 _HEADERS = {
-    "Content-Security-Policy": (
-        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; "
-        "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
     "Vary": "Accept-Encoding",
 }
+_NOTHING_FOREIGN = (
+    "default-src 'none'; style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+)
+# Where scripts run, the page is of no origin: nothing in it can act in the reader's name, nor be followed with the
+# reader's cookie. Where none may run it keeps its origin, so that its links to pages beside it can be followed.
+_SCRIPTED = _NOTHING_FOREIGN + "script-src 'unsafe-inline' 'unsafe-eval' blob: data:; sandbox allow-scripts"
+_STATIC = _NOTHING_FOREIGN + "script-src 'none'; sandbox allow-same-origin"
+_NO_PAGE = """<!doctype html><title>No report</title>
+<meta name="color-scheme" content="light dark"><style>body { font: 1rem system-ui; margin: 2rem }</style>
+<p>This task has written no page: it did not run, or it is none of those that report.</p>
+"""
 
 
 def _answer(path: Path, accepts_gzip: bool) -> Response:
     from fastapi import Response
 
     packed = path.suffix == ".gz"
-    kind = pages.TYPES[path.with_suffix("").suffix if packed else path.suffix]
     body = path.read_bytes()
-    headers = dict(_HEADERS)
+    page = gzip.decompress(body) if packed else body
+    headers = {**_HEADERS, "Content-Security-Policy": _SCRIPTED if b"<script" in page.lower() else _STATIC}
     if packed and accepts_gzip:
         headers["Content-Encoding"] = "gzip"
-    elif packed:
-        body = gzip.decompress(body)
-    return Response(body, media_type=kind, headers=headers)
+    else:
+        body = page
+    kind = path.with_suffix("").suffix if packed else path.suffix
+    return Response(body, media_type=pages.TYPES[kind], headers=headers)
 
 
 @cache
@@ -57,17 +65,22 @@ def _routes() -> FastAPI:
     """Built at the first request: only the api-server pays for FastAPI and Airflow's security."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
-    from fastapi import Depends, FastAPI, HTTPException, Request
+    from fastapi import Depends, FastAPI, Request, Response
 
     app = FastAPI(title="Ratchet reports", docs_url=None, redoc_url=None, openapi_url=None)
     may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
 
     # a text annotation could not name a class imported in here, and FastAPI would take `request` for a query parameter
     def report(request, dag_id: str, run_id: str, task_id: str, rest: str = ""):  # type: ignore[no-untyped-def]
+        for unmapped in (
+            "{MAP_INDEX}",
+            "-1",
+        ):  # what Airflow's template of the tab leaves for a task that is not mapped
+            rest = rest.removeprefix(unmapped + "/") if rest != unmapped else ""
         # "~" means all DAGs to Airflow: what was asked for must be one DAG, and that one is what is served
         found = pages.find(settings(), dag_id, run_id, task_id, rest) if dag_id != "~" else None
         if found is None:
-            raise HTTPException(404, "This task has written no such page.")
+            return Response(_NO_PAGE, 404, headers=_HEADERS, media_type=pages.TYPES[".html"])
         return _answer(found, "gzip" in request.headers.get("accept-encoding", ""))
 
     report.__annotations__["request"] = Request
@@ -112,4 +125,12 @@ class RunLink(BaseOperatorLink):
 class RatchetReports(AirflowPlugin):
     name = "ratchet_reports"
     fastapi_apps = [{"app": _app, "url_prefix": PREFIX, "name": "Ratchet reports"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Report",
+            "href": f"{PREFIX[1:]}/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}/",
+            "destination": "task_instance",
+            "url_route": "report",
+        }
+    ]
     global_operator_extra_links = [ReportLink(), RunLink()]  # noqa: RUF012

@@ -32,6 +32,7 @@ def written(api_server: Stack, visit: Visit) -> None:
     pages.write_links(folder / "index.html", {"MLflow run": "http://127.0.0.1:5000/#/run"})
     other = pages.folder(settings, "sample", RUN, "many", 1)
     pages.write_links(other / "index.html", {"MLflow run": "javascript:alert(1)"})
+    (folder / "scripted.html").write_text("<SCRIPT>parent.document</SCRIPT>")
     (folder / "model.pkl").write_text("no page")
     (folder / "leak.html").symlink_to(api_server.home / "secrets" / "passwords.json")
     packed = pages.folder(settings, "sample", RUN, "many", 3)
@@ -60,9 +61,25 @@ def test_users_read(visit: Visit, user: str) -> None:
     assert (answer.status_code, answer.text) == (200, PAGE)
 
 
-def test_pages_run_in_a_sandbox_and_are_not_kept(visit: Visit) -> None:
+def policy(answer: httpx.Response) -> dict[str, str]:
+    parts = (part.strip().partition(" ") for part in answer.headers["content-security-policy"].split(";"))
+    return {name: value for name, _, value in parts}
+
+
+def test_scripts_of_a_page_have_no_origin(visit: Visit) -> None:
+    found = policy(visit("viewer").get(url("sample", RUN, "hello") + "scripted.html"))
+    assert found["sandbox"] == "allow-scripts"
+    assert found["default-src"] == "'none'"
+
+
+def test_a_page_with_an_origin_runs_no_scripts(visit: Visit) -> None:
+    found = policy(visit("viewer").get(url("sample", RUN, "hello")))
+    assert found["sandbox"] == "allow-same-origin"
+    assert found["script-src"] == found["default-src"] == "'none'"
+
+
+def test_pages_are_not_kept_by_browsers(visit: Visit) -> None:
     headers = visit("viewer").get(url("sample", RUN, "hello")).headers
-    assert headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
 
@@ -70,6 +87,19 @@ def test_pages_run_in_a_sandbox_and_are_not_kept(visit: Visit) -> None:
 def test_a_run_id_may_arrive_encoded_twice(visit: Visit) -> None:
     answer = visit("viewer").get(url("sample", quote(RUN, safe=""), "hello"))
     assert answer.text == PAGE
+
+
+@pytest.mark.parametrize("index", ["{MAP_INDEX}", "-1"])
+def test_the_tab_of_a_task_that_is_not_mapped(visit: Visit, index: str) -> None:
+    path = url("sample", quote(RUN, safe=""), "hello", index)
+    assert visit("viewer").get(path).text == PAGE
+    assert visit("viewer").get(path + "index.html").text == PAGE
+
+
+def test_a_task_without_a_page_says_so(visit: Visit) -> None:
+    answer = visit("viewer").get(url("sample", RUN, "many", "0"))
+    assert answer.status_code == 404
+    assert "has written no page" in answer.text
 
 
 def test_packed_pages_are_unpacked_for_those_who_ask(visit: Visit) -> None:
