@@ -37,14 +37,24 @@ class Holdout(_Strict):
     hash: str  # of the flights and their labels: two verdicts on one hash were given on the same rows
 
 
+class Scores(_Strict):
+    """One model's metrics.METRICS on the holdout; `auc` is None when the labels are of one class."""
+
+    log_loss: Estimate
+    brier: Estimate
+    auc: Estimate | None
+    bias: Estimate
+    ece: Estimate
+
+
 class Scored(_Strict):
     """One model on the holdout. `trained_until`: last local date that it was fitted, tuned or calibrated on.
-    `scores`: see metrics.METRICS; None when its predictions cannot be scored."""
+    `scores` are None when its predictions cannot be scored."""
 
     version: str | None
     configuration_hash: str
     trained_until: str
-    scores: dict[str, Estimate | None] | None
+    scores: Scores | None
 
 
 class Slice(_Strict):
@@ -79,7 +89,7 @@ class Evidence(_Strict):
     holdout: Holdout
     challenger: Scored
     champion: Scored | Literal["none"]
-    baseline: dict[str, Estimate | None]
+    baseline: Scores | None
     difference: Estimate | None  # log loss, challenger minus champion
     against_baseline: Estimate | None  # log loss, challenger minus naive baseline
     sliced_by: tuple[str, ...]
@@ -131,7 +141,7 @@ def collect(
         holdout=_holdout(holdout, y, days),
         challenger=own,
         champion=other,
-        baseline={},
+        baseline=None,
         difference=None,
         against_baseline=None,
         sliced_by=(),
@@ -154,8 +164,8 @@ def _measured(
     p, naive = (np.asarray(predictions[who], dtype=np.float64) for who in ("challenger", "naive baseline"))
     champion = None if evidence.champion == NO_CHAMPION else np.asarray(predictions["champion"], dtype=np.float64)
     update = {
-        "challenger": evidence.challenger.model_copy(update={"scores": metrics.score(y, p, days, level)}),
-        "baseline": metrics.score(y, naive, days, level),
+        "challenger": evidence.challenger.model_copy(update={"scores": _scores(y, p, days, level)}),
+        "baseline": _scores(y, naive, days, level),
         "against_baseline": metrics.compare(y, p, naive, days, level),
         "sliced_by": spec.gate.slices,
         "slices": tuple(_slices(spec, holdout, y, p, naive if champion is None else champion, days)),
@@ -163,10 +173,14 @@ def _measured(
         "daily": tuple(_daily(y, p, champion, naive, days)),
     }
     if isinstance(evidence.champion, Scored) and champion is not None:
-        scores = metrics.score(y, champion, days, level)
+        scores = _scores(y, champion, days, level)
         update["champion"] = evidence.champion.model_copy(update={"scores": scores})
         update["difference"] = metrics.compare(y, p, champion, days, level)
     return update
+
+
+def _scores(y: Array, p: Array, days: Array, confidence: float) -> Scores:
+    return Scores.model_validate(metrics.score(y, p, days, confidence))
 
 
 def _labels(spec: ModelSpec, holdout: pd.DataFrame) -> Array:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from include.evaluation.evidence import NO_CHAMPION, Evidence, Scored, Slice
+from include.evaluation.evidence import NO_CHAMPION, Evidence, Scored, Scores, Slice
 from include.metrics import Estimate
 from include.models.spec import Gate
 
@@ -114,18 +114,18 @@ def _measured(gate: Gate, evidence: Evidence) -> Check:
 
 def _consistent(evidence: Evidence) -> bool:
     """Whether the differences belong to the scores and all to the same rows."""
-    own = (evidence.challenger.scores or {}).get("log_loss")
-    pairs = [(evidence.against_baseline, evidence.baseline.get("log_loss"))]
+    pairs = [(evidence.against_baseline, evidence.baseline)]
     if isinstance(evidence.champion, Scored):
-        pairs.append((evidence.difference, (evidence.champion.scores or {}).get("log_loss")))
-    for difference, other in pairs:
-        if own is None or other is None or difference is None:
-            return False
-        if {own.rows, other.rows, difference.rows} != {evidence.holdout.rows}:
-            return False
-        if abs(own.value - other.value - difference.value) > _ROUNDING:
-            return False
-    return True
+        pairs.append((evidence.difference, evidence.champion.scores))
+    return all(_belongs(difference, evidence.challenger.scores, other, evidence) for difference, other in pairs)
+
+
+def _belongs(difference: Estimate | None, own: Scores | None, other: Scores | None, evidence: Evidence) -> bool:
+    if difference is None or own is None or other is None:
+        return False
+    rows = {difference.rows, own.log_loss.rows, other.log_loss.rows}
+    gap = own.log_loss.value - other.log_loss.value
+    return rows == {evidence.holdout.rows} and abs(gap - difference.value) <= _ROUNDING
 
 
 def _enough(gate: Gate, evidence: Evidence) -> Check:
@@ -175,7 +175,7 @@ def _floor(gate: Gate, evidence: Evidence) -> Check:
     In one week the interval of the skill is wider than the skill: to demand that all of it lie above the floor would
     refuse nearly every good model (docs/gate.md).
     """
-    found, naive = evidence.against_baseline, evidence.baseline.get("log_loss")
+    found, naive = evidence.against_baseline, evidence.baseline.log_loss if evidence.baseline else None
     if found is None or naive is None or found.low is None or found.high is None or naive.value <= 0:
         return _check("floor", False, None, None, gate.floor_skill, "share", "not compared with the naive baseline")
     skill, best = -found.value / naive.value, -found.low / naive.value
@@ -190,9 +190,9 @@ def _floor(gate: Gate, evidence: Evidence) -> Check:
 
 def _calibration(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     """A whole week may be worse than any model could foresee, so an interval that reaches the limit passes."""
-    scores = evidence.challenger.scores or {}
+    scores = evidence.challenger.scores
     wanted = {"bias": "mean prediction minus base rate", "ece": "expected calibration error"}
-    return tuple(_calibrated(gate, name, title, scores.get(name)) for name, title in wanted.items())
+    return tuple(_calibrated(gate, name, title, getattr(scores, name, None)) for name, title in wanted.items())
 
 
 def _calibrated(gate: Gate, name: str, title: str, found: Estimate | None) -> Check:

@@ -65,9 +65,10 @@ def _checks(verdict: Verdict) -> str:
 
 
 def _scores(known: Evidence) -> str:
-    models = {"challenger": known.challenger.scores or {}, "naive baseline": known.baseline}
+    found = {"challenger": known.challenger.scores, "naive baseline": known.baseline}
     if isinstance(known.champion, Scored):
-        models["champion"] = known.champion.scores or {}
+        found["champion"] = known.champion.scores
+    models: dict[str, dict[str, Estimate | None]] = {who: dict(s) for who, s in found.items() if s is not None}
     order = [name for name in ("challenger", "champion", "naive baseline") if name in models]
     rows = [(METRICS[m].title, METRICS[m].unit or "–", *(_told(models[who].get(m)) for who in order)) for m in METRICS]
     losses = [_span(who, models[who].get("log_loss")) for who in order]
