@@ -116,6 +116,8 @@ def online(
     A key holds flight_id, carrier, flight, origin, dest and local_hour. `<view>__at` is the event time of the row that
     was read. With `at`, a value older than its view's TTL at that time counts as missing: Feast does not check.
     """
+    if not keys:
+        return pd.DataFrame(columns=list(features), dtype="float32")
     store = registry.shared(settings)
     found = store.get_online_features(references(features), [dict(key) for key in keys])
     return _fresh(found.to_dict(include_event_timestamps=True), features, at)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include import files, lake, times
-from include.contracts import ENTITY, EVENT_TIME, FACTS, FRAME_IDENTITY, KNOWN_AT, TARGET, VIEWS, Ref
+from include.contracts import ENTITY, EVENT_TIME, FACTS, FRAME_IDENTITY, KNOWN_AT, OUTCOME, TARGET, VIEWS, Ref
 from include.features import frame, snapshot
 from include.models import registry
 from include.settings import Settings
@@ -133,6 +133,15 @@ def test_a_window_keeps_flights_whose_label_is_not_known(history: Settings) -> N
     assert young.any()
     assert window.loc[young, TARGET].isna().all()
     assert window.loc[window["sched_dep"] < times.parse("2013-01-21T03:00:00+00:00"), TARGET].notna().all()
+
+
+def test_a_flight_without_a_label_is_left_out_and_no_other(installation: Settings, rows: pl.DataFrame) -> None:
+    versions = frame.take_versions(installation)
+    day = lake.read(installation.lake, OUTCOME, versions[OUTCOME.name], ("2013-01-10", "2013-01-10"))
+    versions[OUTCOME.name] = lake.overwrite_days(installation.lake, OUTCOME, day.slice(5), ["2013-01-10"])
+    fewer = pl.read_parquet(build(installation, versions)["uri"])
+    assert set(rows[ENTITY]) - set(fewer[ENTITY]) == set(day[ENTITY].to_pylist()[:5])
+    assert not fewer[TARGET].null_count()
 
 
 def test_load_takes_a_span_of_scheduled_departures(built: Ref) -> None:
