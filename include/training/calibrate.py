@@ -1,4 +1,8 @@
-"""Platt calibration: two numbers that bend a model's log odds, kept as a node of its own in the shipped model."""
+"""Platt calibration: two numbers that bend a model's log odds, kept as a node of its own in the shipped model.
+
+Models ship with NONE: fitting the two on recent days made the next week worse (docs/decisions/0005-calibration.md;
+bench/bench_calibration.py measures it again with `fit`).
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Fitted(TypedDict):
     family: str
     params: dict[str, Any]
     split: dict[str, dict[str, str | int]]
-    calibration: dict[str, Any]
+    calibration: calibrate.Calibration
     contributions: list[dict[str, Any]]  # [{"feature", "mean_abs"}, …], largest first, in log odds
 
 
@@ -41,7 +41,7 @@ def fit(settings: Settings, spec: ModelSpec, frame: Ref, chosen: Mapping[str, An
     Results are content-addressed under settings.trainings, so a retry writes what is already there.
     """
     parts = data.split(spec, data.read(settings, frame))
-    model, calibration = train(spec, parts, chosen)
+    model = train(spec, parts, chosen)
     x = data.matrix(parts.holdout, spec.features)
     predicted = predict(model, x)
     kept = _write_model(settings, model)
@@ -55,17 +55,17 @@ def fit(settings: Settings, spec: ModelSpec, frame: Ref, chosen: Mapping[str, An
         family=chosen["family"],
         params=dict(chosen["params"]),
         split=data.describe(parts),
-        calibration=calibration,
+        calibration=model["calibration"],
         contributions=contributions(spec, model, x),
     )
 
 
-def train(spec: ModelSpec, parts: data.Parts, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fitted model with its calibration, and how that was found."""
+def train(spec: ModelSpec, parts: data.Parts, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The fitted model, a dict that JSON can hold. Uncalibrated: docs/decisions/0005 measured that it is better so."""
     rows = parts.training
     x, y = data.matrix(rows, spec.features), data.labels(rows, spec.target)
     model = families.fit(chosen["family"], x, y, spec.features, chosen["params"], spec.seed)
-    return {**model, "calibration": dict(calibrate.NONE)}, {}
+    return {**model, "calibration": calibrate.NONE}
 
 
 def predict(model: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
