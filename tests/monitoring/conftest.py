@@ -1,0 +1,59 @@
+"""A real window and the rows a champion was trained on: the session's history as a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import planted
+from include import lake
+from include.contracts import CLUSTER, TARGET
+from include.features import frame, snapshot
+from include.models.flights_on_time.spec import SPEC
+from include.monitoring import evidence
+from include.settings import Settings
+from include.times import parse
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A champion's latest window [n flights] and its reference [m], with its predictions of both."""
+
+    window: pd.DataFrame
+    p: np.ndarray[Any, Any]
+    reference: pd.DataFrame
+    reference_p: np.ndarray[Any, Any]
+
+    def evidence(self, window: pd.DataFrame | None = None, days: float = 3.0) -> dict[str, Any]:
+        """Evidence for a window with these predictions, of a champion so many days old."""
+        now = parse("2013-01-27T05:00:00+00:00")
+        return evidence.collect(
+            SPEC,
+            self.window if window is None else window,
+            self.p,
+            self.reference,
+            self.reference_p,
+            version="1",
+            trained_as_of=(now - timedelta(days=days)).isoformat(),
+            as_of=now.isoformat(),
+        )
+
+
+@pytest.fixture(scope="session")
+def watched(history: Settings) -> Watched:
+    """Seven days of January after the seventeen that the champion was trained on; the newest labels are unknown."""
+    versions, as_of = frame.take_versions(history), lake.catalog(history.lake)["as_of"]
+    assert as_of is not None
+    taken = snapshot.take(history, versions, history.history_start - timedelta(days=3), parse(as_of))
+    rows = frame.load(frame.build(history, SPEC, versions, taken, as_of, None))
+    days = np.sort(rows[CLUSTER].unique())
+    old, window = rows[rows[CLUSTER] < days[-7]], rows[rows[CLUSTER] >= days[-7]]
+    unknown = np.arange(len(window)) >= len(window) - 200
+    window = window.assign(**{TARGET: window[TARGET].astype("Int64").mask(unknown)}).reset_index(drop=True)
+    champion = planted.fit(old, list(SPEC.features), 1)
+    return Watched(window, planted.predict(champion, window), old, planted.predict(champion, old))
