@@ -101,7 +101,7 @@ def intervals(title: str, rows: Sequence[Span], limits: Mapping[str, float] | No
     """Values as dots with their intervals, one row each; `limits` are vertical lines with a name."""
     limits = dict(limits or {})
     seen = [x for _, value, low, high in rows for x in (value, low, high) if x is not None] + list(limits.values())
-    ticks = _ticks(min(seen, default=0.0), max(seen, default=1.0))
+    ticks = _ticks(seen or [0.0, 1.0])
     left, top, bottom = _margin([label for label, *_ in rows]), 22, 22 + _ROW * len(rows)
     x = _scale(ticks, left, WIDTH - 24)
     parts = [_vertical(x(t), top, bottom, "grid", _short(t), bottom + 16) for t in ticks]
@@ -119,7 +119,7 @@ def intervals(title: str, rows: Sequence[Span], limits: Mapping[str, float] | No
 
 def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
     """Horizontal bars from zero, one row each."""
-    ticks = _ticks(min([0.0, *(v for _, v in rows)]), max([0.0, *(v for _, v in rows)]) or 1.0)
+    ticks = _ticks([0.0, *(value for _, value in rows)])
     left, bottom = _margin([label for label, _ in rows]), 6 + _ROW * len(rows)
     x = _scale(ticks, left, WIDTH - 24)
     parts = [_vertical(x(t), 6, bottom, "grid", _short(t), bottom + 16) for t in ticks]
@@ -137,7 +137,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
 def lines(title: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> str:
     """Lines over the same named points; a None is a gap."""
     seen = [v for values in series.values() for v in values if v is not None]
-    ticks = _ticks(min(seen, default=0.0), max(seen, default=1.0))
+    ticks = _ticks(seen or [0.0, 1.0])
     y = _scale(ticks, 240, 30)
     step = (WIDTH - 84) / max(len(names) - 1, 1)
     at = [60 + i * step for i in range(len(names))]
@@ -161,7 +161,7 @@ def calibration(title: str, points: Sequence[Span]) -> str:
     """Observed rate (with interval) over predicted probability; the diagonal is perfect. Label = the prediction."""
     predicted = [float(label) for label, *_ in points]
     highest = max([*predicted, *(high if high is not None else v for _, v, _, high in points)], default=1.0)
-    ticks = [t for t in _ticks(0.0, min(max(highest, 0.2), 1.0)) if t <= 1]
+    ticks = [t for t in _ticks([0.0, min(max(highest, 0.2), 1.0)]) if t <= 1]
     x, y = _scale(ticks, 60, 420), _scale(ticks, 330, 20)
     parts = [f'<path class="grid" d="M60 {y(t):.1f}H420M{x(t):.1f} 20V330"/>' for t in ticks]
     parts += [_text(52, y(t) + 4, _short(t), "end") + _text(x(t), 348, _short(t), "middle") for t in ticks]
@@ -205,10 +205,11 @@ def _scale(ticks: Sequence[float], start: float, end: float):  # type: ignore[no
     return lambda value: start + (value - first) / (last - first) * (end - start)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that enclose [low, high]."""
-    if not (isfinite(low) and isfinite(high)):
-        raise ValueError(f"a chart cannot show [{low}, {high}]")
+def _ticks(values: Sequence[float]) -> list[float]:
+    """About five round numbers that enclose all values. Raises ValueError for what is no number."""
+    if not all(map(isfinite, values)):
+        raise ValueError(f"a chart cannot show {[v for v in values if not isfinite(v)]}")
+    low, high = min(values), max(values)
     size = max(high - low, 1e-9 + abs(high) * 1e-6) / 5
     unit = 10 ** floor(log10(size))
     step = next(m * unit for m in (1, 2, 5, 10) if m * unit >= size)
