@@ -54,7 +54,9 @@ def main() -> int:
 
 
 def _take_all(browser: Browser, stack: Stack, story: dict[str, Any]) -> None:
-    page = browser.new_context(viewport=_SIZE, color_scheme="light").new_page()  # type: ignore[arg-type]
+    context = browser.new_context(viewport=_SIZE, color_scheme="light")  # type: ignore[arg-type]
+    context.add_init_script("try { localStorage.clear() } catch (e) {}")  # no panel stays as the last picture left it
+    page = context.new_page()
     _log_in(page, stack)
     for name, (url, ready) in _pictures(stack, story).items():
         page.goto(url, wait_until="domcontentloaded")
@@ -67,17 +69,20 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
     runs = {part["chapter"]: part for part in story["chapters"]}
     first, refused = runs["2_first_model"], runs["5_change"]
 
-    def graph(part: dict[str, Any]) -> str:
-        return f"{stack.url}/dags/{part['dag']}/runs/{quote(part['run'], safe='')}"
+    def run(part: dict[str, Any], task: str = "") -> str:
+        tab = f"/tasks/{task}/plugin/report" if task else ""
+        return f"{stack.url}/dags/{part['dag']}/runs/{quote(part['run'], safe='')}{tab}"
 
     return {
         "dags": (f"{stack.url}/dags", _seen("text=monitor")),
-        "ingest": (graph(runs["1_history"]), _graph),
-        "validation": (runs["1_history"]["page"], _still),
-        "train-refused": (graph(refused), _graph),
-        "verdict": (first["page"], _still),
-        "mlflow": (first["mlflow_run"], _seen("text=log_loss")),
-        "monitor": (runs["4_monitor"]["page"], _still),
+        "ingest": (run(runs["1_history"]), _graph),
+        "validation": (run(runs["1_history"], "validate"), _framed),
+        "train-refused": (run(refused), _skipped_tail),
+        "verdict": (run(refused, "gate"), _framed),
+        "verdict-accepted": (first["page"], _still),
+        "mlflow": (first["mlflow_run"] + "/model-metrics", _mlflow),
+        "monitor": (run(runs["4_monitor"], "measure"), _framed),
+        "drift": (runs["4_monitor"]["page"] + "evidently.html", _still),
     }
 
 
@@ -87,8 +92,6 @@ def _log_in(page: Page, stack: Stack) -> None:
     page.fill("input[name=password]", passwords(stack)["admin"])
     page.click("button[type=submit]")
     page.wait_for_url(lambda url: "/auth/" not in url)
-    # Airflow keeps which panel is open: the graph beside the run, not the grid
-    page.evaluate("localStorage.setItem('dag_view', JSON.stringify('graph'))")
 
 
 def _seen(selector: str) -> Callable[[Page], None]:
@@ -100,7 +103,32 @@ def _seen(selector: str) -> Callable[[Page], None]:
 
 
 def _graph(page: Page) -> None:
+    """A run's graph, with the list of its tasks out of the way."""
+    page.click("button[aria-label^='Show Graph']", timeout=60_000)
+    page.click("button[aria-label='Collapse Details Panel']", timeout=60_000)
     page.wait_for_selector(".react-flow__node", timeout=60_000)
+    _still(page)
+
+
+def _skipped_tail(page: Page) -> None:
+    """The run's tasks with their states, latest first: the tail that a refusal skips."""
+    _still(page)
+    for _ in ("ascending", "descending"):
+        page.click("button[aria-label='sort']:has-text('Start Date')")
+        _still(page)
+
+
+def _framed(page: Page) -> None:
+    """A task's page in its tab."""
+    page.frame_locator("iframe[title=Report]").locator("h1").wait_for(timeout=60_000)
+    _still(page)
+
+
+def _mlflow(page: Page) -> None:
+    page.wait_for_selector("text=Add chart", timeout=60_000)
+    assistant = page.locator("button[aria-label=Close]")
+    if assistant.count():
+        assistant.first.click()
     _still(page)
 
 
