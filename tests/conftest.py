@@ -1,4 +1,4 @@
-"""Shared by all tests: 26 real days of the loop's state, made once a session, and copies of it to write on."""
+"""Shared by all tests: 30 real days of the loop's state, made once a session, and copies of it to write on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from include.settings import Settings
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children compile once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-START, END = "2013-01-01T05:00:00+00:00", "2013-01-27T05:00:00+00:00"
+START, END = "2013-01-01T05:00:00+00:00", "2013-01-31T05:00:00+00:00"
 
 
 def run_of(settings: Settings, dag: str, task: str, **params: Any) -> Run:
@@ -44,7 +44,7 @@ def once(folder: Path, name: str, make: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def history(shared_folder: Path) -> Settings:
-    """An installation that has ingested 26 days of January 2013 through the real steps. Read it, do not write on it."""
+    """An installation that has ingested 30 days of January 2013 through the real steps. Read it, do not write on it."""
     settings = Settings(home=shared_folder / "history")
     once(shared_folder, "history", lambda: ingest(settings, START, END))
     return settings

@@ -46,7 +46,7 @@ class Tuning(Frozen):
     trials: int = Field(default=8, ge=1, le=200)
     cut: int = Field(default=3, ge=2)
     first_rung_rows: int = Field(default=12_000, ge=1_000)
-    validation_days: int = Field(default=7, ge=1)
+    validation_days: int = Field(default=14, ge=1)  # of 7, logistic and XGBoost take turns by chance
 
 
 class Gate(Frozen):

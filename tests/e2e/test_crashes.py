@@ -13,7 +13,7 @@ from tests.conftest import END, copy_home
 from tests.e2e.chains import INGEST, MONITOR, TRAIN, Killed, Step, local, results, run_step
 from tests.e2e.state import digest
 
-LATER = "2013-01-27T11:00:00+00:00"
+LATER = "2013-01-31T11:00:00+00:00"
 MONITORED = {"as_of": END}
 
 
