@@ -70,7 +70,8 @@ install() {
     "$VENV/bin/python" -m uv --version >/dev/null 2>&1 || "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv ||
         die "pip could not install uv." "Is the package index within reach? Run the same command again; what is there is kept."
     # the lock is complete: resolving again could only disagree with it
-    "$VENV/bin/python" -m uv pip install --python "$VENV/bin/python" --no-deps -r "$LOCK" ||
+    # compiled once, here: else five processes compile the same modules at once at the first start (a minute)
+    "$VENV/bin/python" -m uv pip install --compile-bytecode --python "$VENV/bin/python" --no-deps -r "$LOCK" ||
         die "the install of $LOCK failed." "The reason is above. Run the same command again: what was fetched is kept."
 }
 
@@ -78,7 +79,7 @@ install() {
 is_installed "$LOCK" && exit 0
 check_disk
 make_venv
-say "installing $LOCK (1.8 GB unpacked: minutes the first time, seconds from a warm cache)"
+say "installing $LOCK (1.8 GB unpacked: minutes the first time, one from a warm cache)"
 install
 # requirements-dev.txt is locked together with requirements.txt and holds all of it
 [ "$(basename "$LOCK")" = requirements-dev.txt ] && hash_of requirements.txt >"$(stamp_of requirements.txt)"
