@@ -48,7 +48,8 @@ def test_equal_days_give_the_t_interval_of_daily_means(seed: int, confidence: fl
     values = np.random.default_rng(seed).normal(size=(7, 30))
     found = metrics.by_day(values.ravel(), np.repeat(np.arange(7), 30), confidence)
     low, high = stats.t.interval(confidence, 6, values.mean(), stats.sem(values.mean(axis=1)))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.low == pytest.approx(low)
+    assert found.high == pytest.approx(high)
 
 
 @bounded
@@ -69,9 +70,7 @@ def test_copying_each_flight_makes_nothing_surer(seed: int) -> None:
     assert often.high == pytest.approx(once.high)
 
 
-@pytest.mark.parametrize(
-    "sizes", [(900,) * 7, (900, 900, 900, 900, 900, 900, 60), (300, 900, 500, 900, 1200, 700, 100)]
-)
+@pytest.mark.parametrize("sizes", [(900,) * 7, (900, 900, 900, 900, 900, 900, 60), (900, 900, 900, 30, 30, 30, 30)])
 def test_an_interval_covers_the_truth_as_often_as_it_says(sizes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(7)
     days = np.repeat(np.arange(len(sizes)), sizes)

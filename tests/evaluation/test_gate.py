@@ -16,8 +16,8 @@ from include.models.spec import Gate
 
 RULES = Gate()
 bounded = settings(max_examples=60, deadline=None)
-losses = st.floats(0.2, 0.8)
-halves = st.floats(0.0, 0.05)
+losses = st.floats(0.4, 0.5)
+halves = st.floats(0.0, 0.1)
 
 
 # -- evidence by hand ----------------------------------------------------------------------------------------------
