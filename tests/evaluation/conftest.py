@@ -41,10 +41,16 @@ class Weeks:
         return evidence.baseline(self.train, self.held)
 
     def scores(
-        self, train: pd.DataFrame, features: list[str] = FEATURES, seed: int = SEED, held: pd.DataFrame | None = None
+        self,
+        train: pd.DataFrame,
+        features: list[str] = FEATURES,
+        seed: int = SEED,
+        held: pd.DataFrame | None = None,
+        **params: float,
     ) -> np.ndarray[Any, Any]:
         """Train with fixed parameters and predict the holdout."""
-        return planted.predict(planted.fit(train, features, seed), self.held if held is None else held)
+        model = planted.fit(train, features, seed, **params)
+        return planted.predict(model, self.held if held is None else held)
 
     def evidence(self, p: Any, champion: Any = None, same: bool = True, **more: Any) -> dict[str, Any]:
         """Evidence for predictions `p` of the holdout against those of a champion (None: there is none)."""
@@ -56,13 +62,13 @@ class Weeks:
 
 @pytest.fixture(scope="session")
 def weeks(history: Settings) -> Weeks:
-    """Seventeen days of January to train on, seven to judge on."""
+    """Eighteen days of January to train on, seven to judge on."""
     versions, as_of = frame.take_versions(history), lake.catalog(history.lake)["as_of"]
     assert as_of is not None
     taken = snapshot.take(history, versions, history.history_start - timedelta(days=3), parse(as_of))
     rows = frame.load(frame.build(history, SPEC, versions, taken, as_of, None))
-    days = np.sort(rows[CLUSTER].unique())[:-1]  # the last is cut short
-    return Weeks(rows[rows[CLUSTER] < days[-7]], rows[rows[CLUSTER].isin(days[-7:])])
+    # fixed days: the verdicts below are those of this very week, however long the session's history is
+    return Weeks(rows[rows[CLUSTER] < "2013-01-19"], rows[rows[CLUSTER].between("2013-01-19", "2013-01-25")])
 
 
 @pytest.fixture(scope="session")
