@@ -66,10 +66,10 @@ screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chr
 	@$(PY) -m scripts.screenshots
 
 why: setup ## where a model version comes from: make why VERSION=1
-	@$(PY) -m scripts.why $(VERSION)
+	@$(STACK) exec python -m scripts.why $(VERSION)
 
 reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
-	@$(PY) -m scripts.reproduce $(VERSION)
+	@$(STACK) exec python -m scripts.reproduce $(VERSION)
 
 bench-gate: setup ## how often the gate errs on planted cases (takes a while)
 	@$(PY) -m bench.bench_gate

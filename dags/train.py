@@ -43,7 +43,14 @@ FAMILIES = ["logistic", "xgboost"]
     tags=["ratchet", "model"],
     params={
         "as_of": time_field("Use what was known then. Empty: what the request says, else the clock."),
-        "candidates": Param(FAMILIES, type="array", items={"enum": FAMILIES}, minItems=1, examples=FAMILIES),
+        "candidates": Param(
+            FAMILIES,
+            type="array",
+            items={"enum": FAMILIES},
+            minItems=1,
+            examples=FAMILIES,
+            description="Families to tune. Fewer than all is another configuration: it must be superior.",
+        ),
         "trials": Param(8, type="integer", minimum=1, maximum=200, description="Trials of the first rung."),
         "note": Param("", type="string", maxLength=500, description="Why; kept in MLflow and the ledger."),
     },

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--model", default=None, help="name of the model (default: RATCHET_MODEL)")
     arguments = parser.parse_args()
     try:
+        track.check_server(settings())
         report = reproduce.reproduce(settings(), arguments.version, arguments.model)
     except track.Missing as error:
         print(error, file=sys.stderr)

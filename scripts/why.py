@@ -14,8 +14,10 @@ from include.training import track
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version", type=int, help="version of the model, e.g. 3")
+    version = parser.parse_args().version
     try:
-        print(why.text(why.why(settings(), parser.parse_args().version)), end="")
+        track.check_server(settings())
+        print(why.text(why.why(settings(), version)), end="")
     except (ledger.UnknownVersion, track.Missing) as error:
         print(error, file=sys.stderr)
         return 2

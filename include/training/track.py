@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
+import httpx
 import mlflow.onnx
 import numpy as np
 import onnx
@@ -55,6 +56,16 @@ class Source(TypedDict):
 
 def client(settings: Settings) -> MlflowClient:
     return MlflowClient(tracking_uri=settings.mlflow_uri)
+
+
+def check_server(settings: Settings) -> None:
+    """Raise Missing at once when the tracking server does not answer; its client would go on trying for minutes."""
+    if not settings.mlflow_uri.startswith("http"):
+        return
+    try:
+        httpx.get(f"{settings.mlflow_uri.rstrip('/')}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as error:
+        raise Missing(f"MLflow at {settings.mlflow_uri} does not answer (`make up` starts it): {error}") from error
 
 
 def run_url(settings: Settings, run_id: str) -> str:

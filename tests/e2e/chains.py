@@ -8,6 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -85,6 +87,23 @@ def run_step(
     if child.exitcode == -signal.SIGKILL and crash_at:
         raise Killed(crash_at)
     assert child.exitcode == 0, f"{step[1]} failed with exit code {child.exitcode}; its traceback is above"
+
+
+def fresh(function: Callable[[Settings], Any], settings: Settings) -> Any:
+    """What `function` returns in a process of its own: no open database of a home that was replaced is looked at."""
+    with tempfile.TemporaryDirectory() as work:
+        answer = Path(work) / "answer.json"
+        child = server().Process(target=_answer, args=(function, settings.model_dump(), answer))
+        child.start()
+        child.join(DEADLINE)
+        assert child.exitcode == 0, f"{function.__name__} failed; its traceback is above"
+        return read_json(answer)
+
+
+def _answer(function: Callable[[Settings], Any], dumped: dict[str, Any], answer: Path) -> None:
+    settings = Settings(**dumped)
+    os.chdir(settings.home)
+    write_json(answer, function(settings))
 
 
 def results(settings: Settings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from include import lake
 from include.contracts import ALL_TABLES, Table
-from include.files import hash_file, hash_value
+from include.files import hash_file, hash_value, write_text
 from include.release.tables import metadata
 from include.settings import Settings
 
@@ -37,6 +37,15 @@ def digest(settings: Settings) -> dict[str, Any]:
     }
 
 
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Where two digests differ, one line each."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for k in sorted({*a, *b}) for d in differences(a.get(k), b.get(k), f"{path}/{k}")]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")]
+    return [] if a == b else [f"{path}: {a!r} != {b!r}"]
+
+
 def _tables(settings: Settings) -> dict[str, Any]:
     """Content of what is published, and of what is written."""
     published = lake.catalog(settings.lake)["versions"]
@@ -50,22 +59,21 @@ def _tables(settings: Settings) -> dict[str, Any]:
     return found
 
 
-_SEEN: dict[tuple[str, ...], tuple[int, str]] = {}  # by the names of a version's files, which Delta never uses twice
-
-
-def _content(settings: Settings, table: Table, at: int) -> tuple[int, str]:
+def _content(settings: Settings, table: Table, at: int) -> str:
+    """Hash of a version's rows, remembered by the names of its files, which Delta never uses twice."""
     files = DeltaTable(str(lake.path(settings.lake, table)), version=at).file_uris()
-    key = (table.name, *sorted(Path(f).name for f in files))
-    if key not in _SEEN:
-        _SEEN[key] = _hashed(lake.read(settings.lake, table, at))
-    return _SEEN[key]
+    names = hash_value([table.name, *sorted(Path(f).name for f in files)])
+    kept = settings.home.parent / "contents" / names
+    if not kept.exists():
+        write_text(kept, _hashed(lake.read(settings.lake, table, at)))
+    return kept.read_text()
 
 
-def _hashed(rows: pa.Table) -> tuple[int, str]:
+def _hashed(rows: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows.combine_chunks())
-    return rows.num_rows, hashlib.sha256(sink.getvalue()).hexdigest()
+    return f"{rows.num_rows} rows {hashlib.sha256(sink.getvalue()).hexdigest()}"
 
 
 def _online(folder: Path) -> dict[str, Any]:

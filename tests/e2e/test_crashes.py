@@ -10,8 +10,8 @@ import pytest
 
 from include.settings import Settings
 from tests.conftest import END, copy_home
-from tests.e2e.chains import INGEST, MONITOR, TRAIN, Killed, Step, local, results, run_step
-from tests.e2e.state import digest
+from tests.e2e.chains import INGEST, MONITOR, TRAIN, Killed, Step, fresh, local, results, run_step
+from tests.e2e.state import differences, digest
 
 LATER = "2013-01-31T11:00:00+00:00"
 MONITORED = {"as_of": END}
@@ -25,7 +25,7 @@ def kill_everywhere(settings: Settings, work: Path, steps: tuple[Step, ...], par
         copy_home(settings.home, before)
         log = work / "points"
         run_step(settings, step, params, log=log)
-        wanted, expected = digest(settings), results(settings)
+        wanted, expected = fresh(digest, settings), results(settings)
         points = list(dict.fromkeys(log.read_text().split())) if log.exists() else []
         log.unlink(missing_ok=True)
         settings.home.rename(after)
@@ -34,7 +34,8 @@ def kill_everywhere(settings: Settings, work: Path, steps: tuple[Step, ...], par
             with pytest.raises(Killed):
                 run_step(settings, step, params, crash_at=point)
             run_step(settings, step, params)
-            assert digest(settings) == wanted, f"killed at {point}"
+            found = differences(fresh(digest, settings), wanted)
+            assert found == [], f"killed at {point}"
             assert results(settings).keys() == expected.keys()
             shutil.rmtree(settings.home)
         after.rename(settings.home)

@@ -1,0 +1,89 @@
+"""The new user's way, word for word: a fresh clone, `make demo` twice, `make down`; and a loop by hand in between."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from include.files import read_json
+from include.settings import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("new-user") / "ratchet"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        make(folder, "down")
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, str]:
+    return {"RATCHET_PORT": free_port(), "RATCHET_MLFLOW_PORT": free_port()}
+
+
+def make(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    outside = {
+        k: v for k, v in os.environ.items() if not k.startswith(("RATCHET_", "AIRFLOW", "PYTEST", "VIRTUAL_ENV"))
+    }
+    outside.pop("PYTHONPATH", None)
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=folder, env={**outside, **more}, capture_output=True, text=True, check=False)
+
+
+def chapters(report: dict[str, Any]) -> dict[str, Any]:
+    return {c["chapter"]: c for c in report["chapters"]}
+
+
+def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
+    first = make(clone, "demo", **ports)
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
+    report = read_json(clone / "var" / "demo" / "report.json")
+    told = chapters(report)
+    assert {c["state"] for c in told.values()} == {"success"}
+    assert told["1_history"]["rows"]["raw_movements"] > 50_000
+    assert told["1_history"]["quarantined"]["raw_weather"] == 1  # the wind of 1,048 mph
+
+    model = told["2_first_model"]
+    assert model["verdict"]["accepted"]
+    assert model["scores"]["challenger"]["log_loss"]["value"] < model["scores"]["naive_baseline"]["log_loss"]["value"]
+    assert told["4_monitor"]["verdict"]["state"] == "retrain"
+    assert told["4_retrain"]["released"]["as"] == "challenger"  # the asset event woke it, nobody triggered it
+    assert not told["5_change"]["verdict"]["accepted"]
+    assert told["5_change"]["released"] is None
+    assert (report["live"]["champion"], report["live"]["challenger"]) == (1, 2)
+    assert report["open"]["airflow"] in first.stdout
+
+    again = make(clone, "demo", **ports)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    repeated = read_json(clone / "var" / "demo" / "report.json")
+    assert [c["run"] for c in repeated["chapters"]] == [c["run"] for c in report["chapters"]]
+    assert all(c["done_before"] for c in repeated["chapters"])
+    assert repeated["live"] == report["live"]
+
+    why = make(clone, "why", "VERSION=2", **ports)
+    assert "version 2: challenger" in why.stdout, why.stderr
+    same = make(clone, "reproduce", "VERSION=2", **ports)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "identical" in same.stdout
+
+    assert make(clone, "down").returncode == 0
+    left = [p for p in psutil.process_iter(["cwd", "cmdline"]) if str(clone) in " ".join(p.info["cmdline"] or [])]
+    assert left == []
