@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce bench-gate clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -70,6 +70,9 @@ why: setup ## where a model version comes from: make why VERSION=1
 
 reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
 	@$(STACK) exec python -m scripts.reproduce $(VERSION)
+
+runbooks: setup ## docs/runbooks from the DAGs' docstrings
+	@$(PY) -m scripts.runbooks
 
 bench-gate: setup ## how often the gate errs on planted cases (takes a while)
 	@$(PY) -m bench.bench_gate

@@ -22,7 +22,7 @@ __all__: list[str] = []  # Airflow copies every public name of this module into 
 _MODULES = """
     numpy pandas pyarrow.parquet pyarrow.compute pyarrow.dataset duckdb deltalake sqlalchemy.orm pydantic_settings httpx
     sklearn.linear_model sklearn.pipeline sklearn.preprocessing sklearn.impute sklearn.compose sklearn.metrics
-    xgboost optuna onnx onnxruntime skl2onnx onnxmltools matplotlib.figure matplotlib.backends.backend_agg
+    xgboost optuna onnx onnxruntime
     mlflow.onnx mlflow.tracking great_expectations feast.infra.offline_stores.duckdb feast.infra.online_stores.sqlite
     feast.infra.registry.sql evidently evidently.presets bentoml
 """.split()  # noqa: SIM905

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from include.settings import ROOT
+from scripts import runbooks
 
 STACK = (
     *("apache-airflow", "great-expectations", "feast", "mlflow", "scikit-learn", "xgboost", "evidently", "pandas"),
@@ -67,3 +68,9 @@ def test_hooks_run_the_locked_tools() -> None:
     """pre-commit runs what `make check` runs, from .venv: another version would format otherwise."""
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert all(repo["repo"] == "local" for repo in hooks["repos"])
+
+
+def test_runbooks_are_what_the_dags_say() -> None:
+    wanted = runbooks.texts()
+    assert {p.name: p.read_text() for p in runbooks.FOLDER.glob("*.md")} == wanted
+    assert set(wanted) == {"ingest.md", "train.md", "monitor.md"}
