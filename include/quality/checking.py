@@ -76,7 +76,7 @@ def check_frame(
     if {"event_timestamp", "sched_dep"} <= set(rows.columns):
         made["as_of_before_departure"] = rows["event_timestamp"] < rows["sched_dep"]
     columns = {*FRAME_IDENTITY, *features, "as_of_before_departure"} - (set(FEATURES) - set(features))
-    findings = validation.run({_FRAME_SUITE: made}, columns)
+    findings = {_FRAME_SUITE: validation.run_wide(_FRAME_SUITE, made, columns)}
     judged = judge(findings, {_FRAME_SUITE: len(rows)}, {})
     about = {"frame": frame["version"], "hash": frame["hash"][:12], "features": str(len(features))}
     page.write(page_path, "Training frame", findings, judged, about, {_FRAME_SUITE: len(rows)}, {})
