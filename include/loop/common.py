@@ -6,12 +6,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from include.loop.run import Run
+from include import lake
+from include.loop.run import Run, Stop
 from include.models.spec import ModelSpec
 from include.release import ledger as book
 from include.release.ledger import Decision, Version
 
 Job = dict[str, Any]
+
+
+def as_of(run: Run, asked: str | None = None) -> str:
+    """The run's as-of, on published data. A form that asks for more than is published is refused; a schedule, whose
+    hour may not be ingested yet, takes what is there."""
+    wanted, published = run.as_of(asked), lake.catalog(run.settings.lake)["as_of"]
+    if published is None:
+        raise Stop("nothing was ever published: run `ingest` first")
+    if wanted > published and run.params.get("as_of"):
+        raise Stop(f"as_of: {wanted} lies after {published}, up to which data is published: run `ingest` first")
+    return min(wanted, published)
 
 
 def ledger(run: Run) -> sa.Engine:

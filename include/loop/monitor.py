@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from include import bundle, lake
+from include import bundle
 from include.contracts import Ref
 from include.crashpoints import reached
 from include.features import frame as frames
@@ -27,9 +27,7 @@ def plan(run: Run) -> Job:
     live = common.champion(common.ledger(run), name)
     if live is None:
         raise Skip(f"{name} has no champion yet: nothing to watch")
-    as_of, published = run.as_of(), lake.catalog(run.settings.lake)["as_of"]
-    if published is None or as_of > published:
-        as_of = published or as_of  # what has not been ingested cannot be judged; the page says as of when
+    as_of = common.as_of(run)
     if as_of < live.as_of:
         raise Stop(f"as_of: {as_of} lies before the champion's own {live.as_of}")
     start = parse(as_of) - timedelta(days=registry.load(name).triggers.window_days)
@@ -85,6 +83,9 @@ def request(run: Run, job: Job, judged: Job) -> dict[str, Any]:
     """Ask for a training when the verdict is to retrain: a row in the ledger, of which the asset event is the bell."""
     if judged["state"] != "retrain":
         raise Skip(judged["reason"])
-    ledger = common.ledger(run)
+    ledger, rest = common.ledger(run), timedelta(days=registry.load(job["model"]).triggers.cooldown_days)
+    last = book.last_request(ledger, job["model"], but=run.name)
+    if last and parse(job["as_of"]) < parse(last.as_of) + rest:
+        raise Skip(f"{judged['reason']} But request {last.id} of {last.as_of} lies less than {rest.days} days back.")
     asked = book.request_retrain(ledger, job["model"], job["as_of"], judged["reason"], "monitor", run.name)
     return {"request": asked.id, "as_of": asked.as_of, "cause": asked.cause}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from include import bundle, lake, pages, quality
+from include import bundle, pages, quality
 from include.contracts import Ref
 from include.crashpoints import reached
 from include.evaluation import evidence as evaluation
@@ -40,12 +40,8 @@ def plan(run: Run) -> Job:
     spec, ledger = registry.load(name), common.ledger(run)
     _woken_in_vain(run, ledger)
     request = book.open_request(ledger, name)
-    as_of = run.as_of(request.as_of if request else None)
-    published, champion = lake.catalog(run.settings.lake), common.champion(ledger, name)
-    if published["as_of"] is None:
-        raise Stop("nothing was ever published: run `ingest` first")
-    if as_of > published["as_of"]:
-        raise Stop(f"as_of: {as_of} lies after {published['as_of']}, up to which data is published: run `ingest` first")
+    as_of = common.as_of(run, request.as_of if request else None)
+    champion = common.champion(ledger, name)
     if champion and as_of < champion.as_of:
         raise Stop(f"as_of: {as_of} lies before the champion's {champion.as_of}, which has seen the rows to compare on")
     families = run.params.get("candidates") or [c.family for c in spec.candidates]

@@ -69,6 +69,7 @@ class Triggers(Frozen):
     """When the monitor asks for a retrain. Raw drift explains, it never triggers."""
 
     window_days: int = 7
+    cooldown_days: int = 7  # between two requests: the gate has just looked, a week gives it other days to look at
     max_age_days: float = 21.0
     max_surprise: float = 0.03  # log loss above the model's own expected entropy, nats
     score_psi: float = 0.2

@@ -237,6 +237,15 @@ def open_request(ledger: sa.Engine, model: str) -> Request | None:
         return _open_request(connection, model)
 
 
+def last_request(ledger: sa.Engine, model: str, but: str) -> Request | None:
+    """The latest request of a model, open or closed, that another run than `but` has made."""
+    of = (retrain_requests.c.model == model, sa.func.coalesce(retrain_requests.c.run, "") != but)
+    query = sa.select(retrain_requests).where(*of).order_by(retrain_requests.c.id.desc()).limit(1)
+    with _reader(ledger) as connection:
+        row = connection.execute(query).first()
+    return None if row is None else _request(row)
+
+
 def _open_request(connection: sa.Connection, model: str) -> Request | None:
     closed = sa.select(retrain_closures.c.request)
     query = sa.select(retrain_requests).where(retrain_requests.c.model == model, retrain_requests.c.id.not_in(closed))

@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
@@ -106,7 +106,7 @@ def _experiment(api: MlflowClient, name: str) -> str:
     if found is None:
         try:
             return str(api.create_experiment(name))
-        except RestException as error:  # another run was first
+        except MlflowException as error:  # another run was first
             if not _is(error, RESOURCE_ALREADY_EXISTS) or (found := api.get_experiment_by_name(name)) is None:
                 raise
     if found.lifecycle_stage != "active":
@@ -222,7 +222,7 @@ def register(settings: Settings, run_id: str, name: str, tags: Mapping[str, str]
     api = client(settings)
     try:
         api.create_registered_model(name)
-    except RestException as error:
+    except MlflowException as error:
         if not _is(error, RESOURCE_ALREADY_EXISTS):
             raise
     crashpoints.reached("train.register.model")
@@ -267,7 +267,7 @@ def get_aliases(settings: Settings, name: str) -> dict[str, str]:
     """alias -> version of a registered model; empty when there is no such model."""
     try:
         found = client(settings).get_registered_model(name).aliases
-    except RestException as error:
+    except MlflowException as error:
         if _is(error, RESOURCE_DOES_NOT_EXIST):
             return {}
         raise
@@ -278,7 +278,7 @@ def run_of(settings: Settings, name: str, version: str) -> str:
     """The run that a model version came from. Raises Missing."""
     try:
         return str(client(settings).get_model_version(name, str(version)).run_id)
-    except RestException as error:
+    except MlflowException as error:
         raise Missing(f"MLflow at {settings.mlflow_uri} has no version {version} of {name}: {error.message}") from error
 
 
@@ -291,5 +291,5 @@ def fetch(settings: Settings, run_id: str, artifact: str, into: Path) -> Path:
         raise Missing(f"run {run_id} has no artifact {artifact}: {error}") from error
 
 
-def _is(error: RestException, code: int) -> bool:
+def _is(error: MlflowException, code: int) -> bool:
     return bool(error.error_code == ErrorCode.Name(code))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include import times
+from include import clock, times
 from include.evaluation import evidence
 from include.loop import common, monitor, promote, train, why
 from include.loop.run import Run, Skip, Stop
@@ -107,6 +108,16 @@ def test_monitor_asks_once_and_the_training_it_wakes_answers(trained: Settings, 
     with pytest.raises(Skip, match="was answered by train/other"):
         plan(settings, "train/doubled", events=(asked,))
     assert plan(settings, "train/other", events=(asked,))["request"] is None  # the answering run itself, cleared
+    with pytest.raises(Skip, match="less than 7 days back"):
+        monitor.request(replace(run, name="monitor/tomorrow"), watched, judged)
+
+
+def test_a_schedule_takes_what_is_published_and_a_form_that_asks_for_more_is_refused(trained: Settings) -> None:
+    clock.start(trained.home / "clock.json", times.parse(END), times.parse(END), speed=1.0)
+    later = times.iso(times.parse(END) + timedelta(hours=1))
+    run = Run(trained, "train/weekly", trained.reports / "page.html", wall=later)
+    assert run.as_of() == later
+    assert train.plan(run)["as_of"] == END
 
 
 # -- bad forms ---------------------------------------------------------------------------------------------------
