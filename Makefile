@@ -48,7 +48,7 @@ airflow: ## the airflow command in the stack's environment: make airflow ARGS="d
 test: setup-dev check ## ruff, mypy and the tests (without the slow ones)
 	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
-test-slow: setup-dev ## the tests that take minutes: crash points, the whole story
+test-slow: setup-dev ## the tests that start the whole stack: its life, this demo twice
 	@$(PY) -m pytest -m slow $(ARGS)
 
 check: setup-dev ## ruff and mypy

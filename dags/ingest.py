@@ -5,7 +5,8 @@ good rows to the fact tables and bad rows to `quarantine` with the rule each bro
 tables at once and brings the online store up to date.
 
 **Runs:** hourly, taking [watermark, as-of), so a machine that slept leaves no hole. On demand: give `start` and `end`
-(months load in one run). `airflow backfill create --dag-id ingest …` works for any span of data time.
+(months load in one run). `airflow backfill create --dag-id ingest --max-active-runs 1 …` works for any span of data
+time; of two runs that overlap, the second to publish stops and says so.
 
 **Run again** (clear, retry, trigger the same interval): the same days are written again, to the same content. An
 interval of the past is taken in with what is known by now, so nothing that was known is forgotten.

@@ -77,6 +77,9 @@ def _plain(result: Any) -> Any:
 
 def _run(context: Any) -> Run:
     run, ti = context["dag_run"], context["ti"]
+    if unknown := sorted(set(run.conf or {}) - set(context["dag"].params)):
+        known = ", ".join(context["dag"].params)
+        raise Stop(f"the form has no field {', '.join(unknown)}; there are {known}. Nothing was done.")
     index = -1 if ti.map_index is None else ti.map_index
     events = [e for found in (context.get("triggering_asset_events") or {}).values() for e in found]
     span = (times.iso(run.data_interval_start), times.iso(run.data_interval_end)) if _backfill(run) else None

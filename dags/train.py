@@ -44,12 +44,11 @@ FAMILIES = ["logistic", "xgboost"]
     params={
         "as_of": time_field("Use what was known then. Empty: what the request says, else the clock."),
         "candidates": Param(
-            FAMILIES,
+            [],
             type="array",
-            items={"enum": FAMILIES},
-            minItems=1,
+            items={"type": "string"},
             examples=FAMILIES,
-            description="Families to tune. Fewer than all is another configuration: it must be superior.",
+            description="Families to tune. Empty: all of the spec's. Fewer make another configuration.",
         ),
         "trials": Param(8, type="integer", minimum=1, maximum=200, description="Trials of the first rung."),
         "note": Param("", type="string", maxLength=500, description="Why; kept in MLflow and the ledger."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 # -- columns that everything shares ------------------------------------------------------------------------------
 DAY = "ds"  # partition: UTC date of the row's own event, YYYY-MM-DD
@@ -307,6 +307,7 @@ class Interval(TypedDict):
     start: str
     end: str
     as_of: str
+    catalog: NotRequired[str]  # hash of what was published when the run was planned
 
 
 class Ref(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write to the yielded path; it takes the place of `path` (file or folder) only when the block ends well."""
+    """Write to the yielded path; it takes the place of `path` only when the block ends well. A folder must be new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     part = work / path.name
     try:
         yield part
         if part.is_dir() and path.is_dir():
-            path.rename(work / "old")
+            raise FileExistsError(f"{path}: a folder cannot be swapped in one step; give each content its own name")
+        if part.is_file():
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         part.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

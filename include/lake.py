@@ -19,7 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from include.contracts import DAY, KNOWN_AT, Table
-from include.files import read_json, write_json
+from include.files import hash_value, read_json, write_json
 
 _TYPES = {
     "string": pa.string(),
@@ -38,6 +38,10 @@ class Catalog(TypedDict):
     versions: dict[str, int]
     as_of: str | None
     watermark: str | None
+
+
+class Moved(RuntimeError):
+    """Another run has published meanwhile."""
 
 
 class UnknownVersion(LookupError):
@@ -128,21 +132,27 @@ def catalog(lake: Path) -> Catalog:
     return kept
 
 
-def publish(lake: Path, versions: dict[str, int], as_of: str, start: str, end: str) -> Catalog:
+def publish(
+    lake: Path, versions: dict[str, int], as_of: str, start: str, end: str, planned_on: str | None = None
+) -> Catalog:
     """Swap the catalog: these versions become visible, all at once. Publishing the same twice changes nothing.
 
-    `as_of` never moves back. The watermark moves to `end` only when `start` leaves no hole behind it.
+    `planned_on`: hash of the catalog on which the run was planned. Raises Moved, and changes nothing, when another run
+    has published since: two runs that overlap would hide each other's rows. `as_of` never moves back. The watermark
+    moves to `end` only when `start` leaves no hole behind it.
     """
     old = catalog(lake)
     watermark = old["watermark"]
     if watermark is None or start <= watermark < end:
         watermark = end
     new = Catalog(
-        versions={**old["versions"], **{t: max(v, old["versions"].get(t, -1)) for t, v in versions.items()}},
+        versions={**old["versions"], **versions},
         as_of=max(as_of, old["as_of"] or as_of),
         watermark=watermark,
     )
     if new != old:
+        if planned_on is not None and planned_on != hash_value(old):
+            raise Moved("another ingest has published since this one was planned; nothing of this one is visible")
         write_json(lake / "catalog.json", new)
     return new
 

@@ -25,12 +25,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_is_swapped_whole(tmp_path: Path) -> None:
-    for content in ("one", "two"):
+def test_a_folder_appears_whole_and_is_never_replaced(tmp_path: Path) -> None:
+    def write(content: str) -> None:
         with files.replacing(tmp_path / "folder") as part:
             part.mkdir()
             (part / content).write_text(content)
-    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["two"]
+
+    write("one")
+    with pytest.raises(FileExistsError, match="its own name"):
+        write("two")
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["one"]
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from include import lake
 from include.contracts import LATE15
+from include.files import hash_value
 
 DAY1, DAY2 = "2013-01-01", "2013-01-02"
 
@@ -83,6 +84,16 @@ def test_publishing_swaps_all_versions_at_once_and_twice_is_once(tmp_path: Path)
     first = lake.publish(tmp_path, {"a": 1, "b": 2}, *times)
     assert lake.catalog(tmp_path) == first == lake.publish(tmp_path, {"a": 1, "b": 2}, *times)
     assert first["versions"] == {"a": 1, "b": 2}
+
+
+def test_of_two_overlapping_runs_the_second_to_publish_is_stopped(tmp_path: Path) -> None:
+    first, second = "2013-01-01T01:00:00+00:00", "2013-01-01T02:00:00+00:00"
+    planned = hash_value(lake.catalog(tmp_path))
+    made = lake.publish(tmp_path, {"a": 1}, second, first, second, planned)
+    with pytest.raises(lake.Moved, match="since this one was planned"):
+        lake.publish(tmp_path, {"a": 2}, first, first, first, planned)
+    assert lake.catalog(tmp_path) == made
+    assert lake.publish(tmp_path, {"a": 1}, second, first, second, planned) == made  # a retry of the first
 
 
 hours = st.integers(min_value=0, max_value=23)

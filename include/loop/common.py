@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 
 from include import lake
+from include.crashpoints import reached
+from include.files import hash_text, hash_value, read_json, write_json
 from include.loop.run import Run, Stop
 from include.models.spec import ModelSpec
 from include.release import ledger as book
 from include.release.ledger import Decision, Version
+from include.training import track
 
 Job = dict[str, Any]
+
+
+def kept(run: Run, make: Callable[[], Job]) -> Job:
+    """What `make` returns, made once for a run and its form: cleared, a run works on what it was planned on."""
+    name = hash_value([run.name, run.params, run.events])
+    file = run.settings.home / "plans" / f"{name}.json"
+    if not file.exists():
+        write_json(file, make())
+        reached("plan.file")
+    plan: Job = read_json(file)
+    return plan
+
+
+def mirror(run: Run, model: str) -> list[str]:
+    """Make MLflow's aliases say what the ledger says; returns those that had to be repaired."""
+    live = book.current(ledger(run), model)
+    wanted = {"champion": live.champion, "challenger": live.challenger}
+    return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
 
 
 def as_of(run: Run, asked: str | None = None) -> str:
@@ -41,7 +63,8 @@ def configuration(spec: ModelSpec, job: Job) -> str:
 
 def decision(run: Run, job: Job, kind: str, reason: str, version: int | None, evidence: Job) -> Decision:
     return Decision(
-        key=f"{run.name}/{kind}",
+        # a retry says the same and is one entry; a cleared run that comes to another answer makes another entry
+        key=f"{run.name}/{kind}/{hash_text(f'{version} {reason}')[:12]}",
         model=job["model"],
         kind=kind,
         actor=run.name.split("/")[0],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from include import lake, quality
 from include.contracts import Interval, Ref
 from include.crashpoints import reached
 from include.features import build, store
+from include.files import hash_value
 from include.loop.run import Run, Skip, Stop
 from include.sources import ingest as source
 from include.sources.nycflights import Exhausted
@@ -19,11 +21,20 @@ def plan(run: Run) -> Interval:
     """Which span of data time this run takes in. Without `start`: from where the last run left no hole."""
     start, end = run.interval or (run.params.get("start"), run.params.get("end"))
     try:
-        return source.plan(run.settings, start, end, end or run.as_of())
+        interval = source.plan(run.settings, start, end, _known(run, end))
     except Exhausted as error:
         raise Skip(f"exhausted: {error}") from error
     except ValueError as error:
         raise Stop(str(error)) from error
+    return Interval(**{**interval, "catalog": hash_value(lake.catalog(run.settings.lake))})
+
+
+def _known(run: Run, end: str | None) -> str:
+    """What may be known: what the form says, else the clock; before the clock has started history may be loaded."""
+    started = (run.settings.home / "clock.json").exists()
+    if run.params.get("as_of") or end is None:
+        return run.as_of()
+    return replace(run, interval=None).as_of() if started else end
 
 
 def land(run: Run, interval: Interval) -> Written:
@@ -52,7 +63,11 @@ def features(run: Run, interval: Interval, written: Written) -> Written:
 def publish(run: Run, interval: Interval, *written: Written) -> dict[str, Any]:
     """Make everything this run wrote visible, all at once."""
     versions = {table: version for part in written for table, version in part["versions"].items()}
-    catalog = lake.publish(run.settings.lake, versions, interval["as_of"], interval["start"], interval["end"])
+    span = (interval["as_of"], interval["start"], interval["end"])
+    try:
+        catalog = lake.publish(run.settings.lake, versions, *span, planned_on=interval.get("catalog"))
+    except lake.Moved as error:
+        raise Stop(f"{error}: clear `plan` and what follows") from error
     reached("ingest.publish.catalog")
     return {"versions": versions, "as_of": catalog["as_of"], "watermark": catalog["watermark"]}
 

@@ -23,10 +23,15 @@ from include.training import data
 
 def plan(run: Run) -> Job:
     """Which champion is looked at, on which window. Nothing to do while there is no champion."""
+    return common.kept(run, lambda: _plan(run))
+
+
+def _plan(run: Run) -> Job:
     name = run.settings.model
     live = common.champion(common.ledger(run), name)
     if live is None:
         raise Skip(f"{name} has no champion yet: nothing to watch")
+    common.mirror(run, name)
     as_of = common.as_of(run)
     if as_of < live.as_of:
         raise Stop(f"as_of: {as_of} lies before the champion's own {live.as_of}")
@@ -85,7 +90,7 @@ def request(run: Run, job: Job, judged: Job) -> dict[str, Any]:
         raise Skip(judged["reason"])
     ledger, rest = common.ledger(run), timedelta(days=registry.load(job["model"]).triggers.cooldown_days)
     last = book.last_request(ledger, job["model"], but=run.name)
-    if last and parse(job["as_of"]) < parse(last.as_of) + rest:
+    if last and book.answered_by(ledger, last.id) and parse(job["as_of"]) < parse(last.as_of) + rest:
         raise Skip(f"{judged['reason']} But request {last.id} of {last.as_of} lies less than {rest.days} days back.")
     asked = book.request_retrain(ledger, job["model"], job["as_of"], judged["reason"], "monitor", run.name)
     return {"request": asked.id, "as_of": asked.as_of, "cause": asked.cause}

@@ -107,16 +107,9 @@ def release(
     kind = "champion" if evaluated["champion"] is None else "challenger"
     decision = common.decision(run, job, kind, verdict["reason"], version, {"evidence": evaluated["hash"]})
     live = _deploy(ledger, decision, evaluated["champion"])
-    mirror(run, job["model"])
+    common.mirror(run, job["model"])
     common.answer(run, job, f"version {version} is {kind}")
     return {"model": job["model"], "version": version, "as": kind, "generation": live.generation, "as_of": job["as_of"]}
-
-
-def mirror(run: Run, model: str) -> list[str]:
-    """Make MLflow's aliases say what the ledger says; returns those that had to be repaired."""
-    live = book.current(common.ledger(run), model)
-    wanted = {"champion": live.champion, "challenger": live.challenger}
-    return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
 
 
 def _deploy(ledger: sa.Engine, decision: Decision, judged_against: int | None) -> book.Deployment:

@@ -36,10 +36,16 @@ _TIMED_ROWS = 500
 # -- data --------------------------------------------------------------------------------------------------------
 def plan(run: Run) -> Job:
     """What this run trains: as of when, for which request, on which published versions, with which trials."""
+    return common.kept(run, lambda: _plan(run))
+
+
+def _plan(run: Run) -> Job:
     name = run.settings.model
     spec, ledger = registry.load(name), common.ledger(run)
     _woken_in_vain(run, ledger)
-    request = book.open_request(ledger, name)
+    # an experiment by hand, with a time or candidates of its own, answers nobody's request
+    asked = run.events or not (run.params.get("as_of") or run.params.get("candidates"))
+    request = book.open_request(ledger, name) if asked else None
     as_of = common.as_of(run, request.as_of if request else None)
     champion = common.champion(ledger, name)
     if champion and as_of < champion.as_of:

@@ -46,7 +46,9 @@ def code_hash() -> str:
 
 
 def build(settings: Settings, bundle: Ref, model: str, version: str, labels: Mapping[str, str]) -> Ref:
-    """Make settings.bentos/<model>-<version>.bento; the reference's version is the Bento's tag, its hash the file's.
+    """Make settings.bentos/<model>-<version>-<hash of all inputs>.bento.
+
+    The reference's version is the Bento's tag, its hash the file's.
 
     The tag's version is `<model version>-<hash of all inputs>`. An archive with that tag is reused, one of other
     inputs (other code, say) is replaced. Raises ValueError when the bundle was altered, PackagingFailed.
@@ -58,7 +60,7 @@ def build(settings: Settings, bundle: Ref, model: str, version: str, labels: Map
     labelled = {**{k: str(v) for k, v in labels.items()}, **ours}
     inputs = {"labels": labelled, "bentoml": installed("bentoml"), "python": sys.version_info[:2]}
     tag = f"{model}:{version}-{hash_value(inputs)[:12]}".lower()
-    archive = settings.bentos / f"{model}-{version}.bento"
+    archive = settings.bentos / f"{tag.replace(':', '-')}.bento"  # other code makes another file, none is overwritten
     if not archive.exists() or tag_of(archive) != tag:
         with replacing(archive) as part:
             _compose(part.parent, Path(bundle["uri"]), tag, labelled)

@@ -222,6 +222,7 @@ def _quiet() -> dict[str, str]:
         "DO_NOT_TRACK": "1",  # Evidently, MLflow
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "BENTOML_DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of ten
         "GIT_PYTHON_REFRESH": "quiet",
