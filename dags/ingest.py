@@ -6,7 +6,8 @@ tables at once and brings the online store up to date.
 
 **Runs:** hourly, taking [watermark, as-of), so a machine that slept leaves no hole. On demand: give `start` and `end`
 (months load in one run). `airflow backfill create --dag-id ingest --max-active-runs 1 …` works for any span of data
-time; of two runs that overlap, the second to publish stops and says so.
+time; of two runs that overlap, the second to publish stops and says so. On SQLite the command may meet the scheduler
+and say "database is locked": then nothing was created, give it again.
 
 **Run again** (clear, retry, trigger the same interval): the same days are written again, to the same content. An
 interval of the past is taken in with what is known by now, so nothing that was known is forgotten.
