@@ -1,6 +1,7 @@
 """Raw rows to facts: pure functions from Arrow to Arrow, each fact with its one `known_at`.
 
-A fact is there as soon as it can be known and not before: `as_of` cuts. Input rows are good rows; see quality.py.
+A fact is there as soon as it can be known and not before: `as_of` cuts. Input rows are good rows:
+include/quality has put the others aside.
 """
 
 from __future__ import annotations
