@@ -288,6 +288,56 @@ FEATURES: dict[str, Feature] = {f.name: f for v in VIEWS for f in v.features}
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 ORIGINS = ("EWR", "JFK", "LGA")
 
+# -- what serving leaves behind; not in the catalog: no training reads it -------------------------------------------
+ANSWER, SHADOW = "answer", "shadow"  # roles: sent to the client; computed beside it, for comparison only
+PREDICTIONS = Table(
+    "predictions",
+    ("prediction_id", "role"),
+    {
+        DAY: "string",  # of data time
+        "prediction_id": "string",
+        "role": "string",  # ANSWER or SHADOW: the other version's score of the same request
+        "model": "string",
+        "version": "int64",
+        "generation": "int64",  # of the ledger's deployment that the worker followed
+        "stage": "string",  # of that deployment: "", shadow, canary …
+        "flight_id": "string",
+        "carrier": "string",
+        "flight": "int64",
+        "origin": "string",
+        "dest": "string",
+        "sched_dep": "timestamp",
+        "sched_arr": "timestamp",
+        "distance": "float64",
+        "probability": "float64",  # null: the version failed
+        "error": "string",  # why; null when it did not fail
+        "stale": "string",  # views older than their TTL, with commas; empty: none
+        "given": "bool",  # the request brought features along (replay, what-if)
+        "latency_us": "float64",  # ANSWER: from the body read to the answer made; SHADOW: of the model, per row
+        "model_us": "float64",  # of the model alone, per row
+        "weight": "float64",  # 1 / sampling rate
+        "at": "timestamp",  # data time of the prediction
+        "wall": "timestamp",
+        "worker": "string",
+        **dict.fromkeys(FEATURES, "float32"),  # null: missing, or no input of this model
+    },
+)
+SCORES = Table(  # batch predictions
+    "scores",
+    ("model", "flight_id"),
+    {
+        DAY: "string",  # UTC date of the scheduled departure
+        "model": "string",
+        "flight_id": "string",
+        "sched_dep": "timestamp",
+        "version": "int64",
+        "probability": "float64",
+        "not_on_time": "bool",  # probability at or above the threshold
+        EVENT_TIME: "timestamp",  # as-of of the features
+        KNOWN_AT: "timestamp",  # as-of of the run
+    },
+)
+
 ALL_TABLES: tuple[Table, ...] = (*RAW_TABLES, *FACTS, QUARANTINE, *(v.table for v in VIEWS))
 
 # -- the training frame ------------------------------------------------------------------------------------------
@@ -298,6 +348,7 @@ FRAME_IDENTITY = (ENTITY, EVENT_TIME, "sched_dep", CLUSTER, "carrier", "flight",
 ASSET_FEATURES = "ratchet://features"  # a published snapshot of the lake, materialized online
 ASSET_RETRAIN = "ratchet://retrain"  # somebody asks for a training; the ledger says who and why
 ASSET_CHALLENGER = "ratchet://challenger"  # a packaged, rehearsed challenger waits for its release
+ASSET_CHAMPION = "ratchet://champion"  # another version is champion: promoted or rolled back
 
 
 # -- references, the only things that travel between tasks -------------------------------------------------------

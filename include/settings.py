@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         return self.home / "bentos"
 
     @cached_property
+    def predictions(self) -> Path:
+        """What workers of the service log, one folder a worker, until `collect` has taken it into the lake."""
+        return self.home / "predictions"
+
+    @cached_property
     def reports(self) -> Path:
         """Pages linked from tasks: reports/<dag>/<run>/<task>/index.html"""
         return self.home / "reports"

@@ -78,6 +78,37 @@ class Triggers(Frozen):
     min_coverage: float = 0.5  # of labels that a window needs before it says anything
 
 
+class Serving(Frozen):
+    """How answers are made. Goes into the bundle: what was rehearsed is what serves."""
+
+    threshold: float = Field(default=0.4, gt=0, lt=1)  # a probability at or above it is answered as true
+    stale: Literal["flag", "refuse"] = "flag"  # features older than their TTL: use and say so, or answer with an error
+    log_rate: float = Field(default=1.0, gt=0, le=1)  # share of predictions that are logged, by hash of their id
+
+
+class Rollout(Frozen):
+    """How a challenger becomes champion. Hours are data time; the approval's are people's, wall time.
+
+    Quality is judged on pairs: both versions' scores of the same requests, all traffic, from shadow through canary.
+    The canary is judged on errors, latency and sanity.
+    """
+
+    shadow_requests: int = Field(default=300, ge=1)
+    shadow_labelled: int = Field(default=200, ge=0)  # distinct flights whose outcome is known
+    shadow_max_hours: float = Field(default=96.0, gt=0)
+    approval: bool = True
+    approval_hours: float = Field(default=72.0, gt=0)
+    steps: tuple[float, ...] = (0.05, 0.25)  # (1.0,) is blue/green
+    canary_requests: int = Field(default=50, ge=1)  # answered by the challenger, in each step
+    canary_max_hours: float = Field(default=96.0, gt=0)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if not self.steps or any(not 0 < s <= 1 for s in self.steps) or list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps {self.steps} must rise and lie in (0, 1]")
+        return self
+
+
 class ModelSpec(Frozen):
     """One model. `features` are names from include.contracts.VIEWS, in the order of the model's input."""
 
@@ -92,6 +123,8 @@ class ModelSpec(Frozen):
     tuning: Tuning = Tuning()
     gate: Gate = Gate()
     triggers: Triggers = Triggers()
+    serving: Serving = Serving()
+    rollout: Rollout = Rollout()
     seed: int = 2013
     min_training_rows: int = 5_000
 
