@@ -19,14 +19,33 @@ from sqlalchemy.engine import make_url
 from include.contracts import Ref
 from include.crashpoints import reached
 from include.files import canonical_json, hash_text
-from include.release.tables import decisions, deployments, metadata, retrain_closures, retrain_requests, versions
+from include.release.migrations import migrate as _migrate
+from include.release.tables import (
+    REVISION,
+    decisions,
+    deployments,
+    freezes,
+    retrain_closures,
+    retrain_requests,
+    versions,
+)
 
 _READING = "ratchet_reading"
 _REFS = ("frame", "bundle", "bento")
+PROMOTIONS = ("champion", "promotion")  # kinds of decisions that a freeze forbids
+WAITING, SHADOW, APPROVAL, CANARY = "waiting", "shadow", "approval", "canary"  # stages of a challenger
 
 
 class Superseded(RuntimeError):
     """Another promoter was first: the deployment is no longer the one that this decision was taken on."""
+
+
+class Frozen(RuntimeError):
+    """The model is frozen: nothing of it is promoted until somebody lifts the freeze."""
+
+
+class Outdated(RuntimeError):
+    """The ledger's schema is not the one that this code reads and writes."""
 
 
 class UnknownVersion(LookupError):
@@ -39,7 +58,7 @@ class Decision:
 
     key: str
     model: str
-    kind: str  # gate, rehearsal, champion, challenger, rollback …
+    kind: str  # gate, rehearsal, champion, challenger, shadow, canary, promotion, rollback …
     actor: str
     reason: str
     as_of: str
@@ -61,16 +80,33 @@ class Version:
     frame: Ref
     bundle: Ref
     bento: Ref
+    code_hash: str | None = None  # of the service's code that it was rehearsed with (include/packed.py)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is live. Generation 0: nothing was ever deployed."""
+    """What is live. Generation 0: nothing was ever deployed.
+
+    The challenger waits ("waiting", or "" in ledgers of old), is scored beside the champion ("shadow", "approval"), or
+    also answers a `share` of the entities ("canary"). `release`: the release that put it there.
+    """
 
     model: str
     generation: int
     champion: int | None
     challenger: int | None
+    stage: str = ""
+    share: float = 0.0
+    release: int | None = None
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """The newest word on whether a model may be promoted."""
+
+    frozen: bool
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -84,17 +120,27 @@ class Request:
     actor: str
 
 
-def connect(url: str) -> sa.Engine:
-    """Open the ledger, creating its tables when they are missing."""
+def connect(url: str, migrate: bool = True) -> sa.Engine:
+    """Open the ledger and bring its schema up to date. With `migrate` False an outdated one raises Outdated."""
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
-        if database := make_url(url).database:
+        if migrate and (database := make_url(url).database):
             Path(database).parent.mkdir(parents=True, exist_ok=True)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
+    if (found := _revision(engine)) != REVISION:
+        if not migrate:
+            raise Outdated(f"the ledger's schema is {found or 'missing'}, this code needs {REVISION}: migrate it first")
+        _migrate(engine)
     return engine
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with reader(engine) as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return found
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -109,7 +155,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _reader(ledger: sa.Engine) -> sa.Connection:
+def reader(ledger: sa.Engine) -> sa.Connection:
+    """A connection that only reads: it waits for no writer, and none waits for it."""
     return ledger.connect().execution_options(**{_READING: True})
 
 
@@ -133,31 +180,49 @@ def _record(connection: sa.Connection, decision: Decision) -> int:
 
 def current(ledger: sa.Engine, model: str) -> Deployment:
     """What is live now."""
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         return _current(connection, model)
 
 
 def live_at(ledger: sa.Engine, model: str, wall: datetime) -> Deployment:
     """What was live at a wall time."""
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         return _current(connection, model, deployments.c.recorded_at <= wall.astimezone(UTC).replace(tzinfo=None))
 
 
 def _current(connection: sa.Connection, model: str, *conditions: Any) -> Deployment:
     query = sa.select(deployments).where(deployments.c.model == model, *conditions)
     row = connection.execute(query.order_by(deployments.c.generation.desc()).limit(1)).first()
-    if row is None:
-        return Deployment(model, 0, None, None)
-    return Deployment(model, row.generation, row.champion, row.challenger)
+    return Deployment(model, 0, None, None) if row is None else _deployment(row)
+
+
+def _deployment(row: Any) -> Deployment:
+    return Deployment(row.model, row.generation, row.champion, row.challenger, row.stage, row.share, row.release)
+
+
+def deployed(ledger: sa.Engine, model: str) -> list[dict[str, Any]]:
+    """Every deployment of a model, oldest first: its columns, and of its decision kind, actor, reason, as_of."""
+    why = [decisions.c[name] for name in ("kind", "actor", "reason", "as_of", "run")]
+    query = sa.select(deployments, *why).join(decisions, decisions.c.id == deployments.c.decision)
+    with reader(ledger) as connection:
+        rows = connection.execute(query.where(deployments.c.model == model).order_by(deployments.c.generation))
+        return [dict(row._mapping) for row in rows]
 
 
 def deploy(
-    ledger: sa.Engine, seen: Deployment, decision: Decision, champion: int | None, challenger: int | None
+    ledger: sa.Engine,
+    seen: Deployment,
+    decision: Decision,
+    champion: int | None,
+    challenger: int | None,
+    stage: str = "",
+    share: float = 0.0,
+    release: int | None = None,
 ) -> Deployment:
     """Make `champion` and `challenger` live if what is live is still what was `seen`; else raise Superseded.
 
     The decision and the deployment are entered together or not at all. Repeating a decision (same key) that was
-    carried out returns what it made.
+    carried out returns what it made. Raises Frozen for a promotion of a frozen model.
     """
     try:
         with ledger.begin() as connection:
@@ -166,10 +231,12 @@ def deploy(
             if done is None:
                 if _current(connection, seen.model).generation != seen.generation:
                     raise Superseded(_lost(seen))
-                made = Deployment(seen.model, seen.generation + 1, champion, challenger)
+                if decision.kind in PROMOTIONS and (ice := _frozen(connection, seen.model)):
+                    raise Frozen(f"{seen.model} is frozen by {ice.actor}: {ice.reason}; nothing was changed")
+                made = Deployment(seen.model, seen.generation + 1, champion, challenger, stage, share, release)
                 connection.execute(deployments.insert().values(**vars(made), decision=entry))
             else:
-                made = Deployment(done.model, done.generation, done.champion, done.challenger)
+                made = _deployment(done)
     except sa.exc.IntegrityError as error:  # PostgreSQL: both inserted, one commits
         raise Superseded(_lost(seen)) from error
     reached(f"ledger.deploy.{decision.kind}")
@@ -194,7 +261,7 @@ def add_version(ledger: sa.Engine, new: Version) -> None:
 def version(ledger: sa.Engine, model: str, number: int) -> Version:
     """A packaged version. Raises UnknownVersion."""
     query = sa.select(versions).where(versions.c.model == model, versions.c.version == number)
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         row = connection.execute(query).first()
     if row is None:
         raise UnknownVersion(f"the ledger holds no packaged version {number} of {model}")
@@ -202,10 +269,33 @@ def version(ledger: sa.Engine, model: str, number: int) -> Version:
     return Version(**{**parts, **{part: json.loads(parts[part]) for part in _REFS}})
 
 
+def freeze(ledger: sa.Engine, decision: Decision, frozen: bool) -> None:
+    """Freeze a model, or lift the freeze, for the reason and in the name that the decision gives."""
+    with ledger.begin() as connection:
+        before = connection.scalar(sa.select(decisions.c.id).where(decisions.c.key == decision.key))
+        if before is None:
+            _record(connection, decision)
+            values = {"model": decision.model, "frozen": frozen, "actor": decision.actor, "reason": decision.reason}
+            connection.execute(freezes.insert().values(**values))
+    reached("ledger.freeze")
+
+
+def frozen(ledger: sa.Engine, model: str) -> Freeze | None:
+    """The freeze that is set on a model, or None."""
+    with reader(ledger) as connection:
+        return _frozen(connection, model)
+
+
+def _frozen(connection: sa.Connection, model: str) -> Freeze | None:
+    query = sa.select(freezes).where(freezes.c.model == model).order_by(freezes.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    return Freeze(True, row.actor, row.reason) if row is not None and row.frozen else None
+
+
 def history(ledger: sa.Engine, model: str) -> list[dict[str, Any]]:
     """All decisions about a model, oldest first; `recorded_at` is wall time, `as_of` data time."""
     query = sa.select(decisions).where(decisions.c.model == model).order_by(decisions.c.id)
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         return [dict(row._mapping) for row in connection.execute(query)]
 
 
@@ -233,7 +323,7 @@ def request_retrain(ledger: sa.Engine, model: str, as_of: str, cause: str, actor
 
 def open_request(ledger: sa.Engine, model: str) -> Request | None:
     """The open request of a model, if there is one."""
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         return _open_request(connection, model)
 
 
@@ -241,7 +331,7 @@ def last_request(ledger: sa.Engine, model: str, but: str) -> Request | None:
     """The latest request of a model, open or closed, that another run than `but` has made."""
     of = (retrain_requests.c.model == model, sa.func.coalesce(retrain_requests.c.run, "") != but)
     query = sa.select(retrain_requests).where(*of).order_by(retrain_requests.c.id.desc()).limit(1)
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         row = connection.execute(query).first()
     return None if row is None else _request(row)
 
@@ -267,6 +357,6 @@ def close_request(ledger: sa.Engine, request: int, run: str, outcome: str) -> No
 def answered_by(ledger: sa.Engine, request: int) -> str | None:
     """The run that closed a request, or None while it is open."""
     query = sa.select(retrain_closures.c.run).where(retrain_closures.c.request == request)
-    with _reader(ledger) as connection:
+    with reader(ledger) as connection:
         run: str | None = connection.scalar(query)
     return run

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from include.release import ledger as book
+from include.release import releases
 from include.release.ledger import Decision, Deployment, Version
 from include.release.tables import metadata
 
@@ -64,6 +65,9 @@ def test_history_cannot_be_rewritten(ledger: sa.Engine, table: str, verb: str) -
     book.add_version(ledger, a_version())
     request = book.request_retrain(ledger, "m", AS_OF, "age", "test", "r1")
     book.close_request(ledger, request.id, "run", "trained")
+    release = releases.begin(ledger, "m", 2, 1, {}, AS_OF, "test", "release/r")
+    releases.answer(ledger, release.id, releases.APPROVED, "somebody", "looks good")
+    book.freeze(ledger, decision("ice", "freeze", None), frozen=True)
     with pytest.raises(sa.exc.IntegrityError, match="append-only"), ledger.begin() as connection:
         connection.exec_driver_sql(verb.format(table))
 
@@ -146,3 +150,48 @@ def test_two_that_ask_at_once_share_one_request(url: str) -> None:
     assert answers.get(timeout=60) == answers.get(timeout=60)
     for asker in askers:
         asker.join(timeout=60)
+
+
+def test_a_frozen_model_is_not_promoted_but_may_be_rolled_back(ledger: sa.Engine) -> None:
+    book.deploy(ledger, book.current(ledger, "m"), decision("a"), 1, None)
+    book.freeze(ledger, decision("ice", "freeze", None), frozen=True)
+    live = book.current(ledger, "m")
+    with pytest.raises(book.Frozen, match="test: because"):
+        book.deploy(ledger, live, decision("b", "promotion", 2), 2, None)
+    assert book.current(ledger, "m") == live
+    assert [d["key"] for d in book.history(ledger, "m")] == ["a", "ice"]
+    assert book.deploy(ledger, live, decision("c", "rollback", 3), 3, None).champion == 3
+    book.freeze(ledger, decision("thaw", "freeze", None), frozen=False)
+    book.freeze(ledger, decision("ice", "freeze", None), frozen=True)  # a retry of the first: it is history
+    assert book.frozen(ledger, "m") is None
+    assert book.deploy(ledger, book.current(ledger, "m"), decision("d", "promotion", 2), 2, None).champion == 2
+
+
+def test_a_deployment_keeps_its_stage(ledger: sa.Engine) -> None:
+    first = book.deploy(ledger, book.current(ledger, "m"), decision("a"), 1, None)
+    made = book.deploy(ledger, first, decision("b", "canary", 2), 1, 2, stage=book.CANARY, share=0.05, release=7)
+    assert book.current(ledger, "m") == made == Deployment("m", 2, 1, 2, "canary", 0.05, 7)
+    assert [(d["generation"], d["kind"], d["share"]) for d in book.deployed(ledger, "m")] == [
+        (1, "champion", 0.0),
+        (2, "canary", 0.05),
+    ]
+
+
+def test_what_was_live_is_known_to_the_millisecond(ledger: sa.Engine) -> None:
+    for number in range(1, 6):
+        book.deploy(ledger, book.current(ledger, "m"), decision(str(number), version=number), number, None)
+    moments = [row["recorded_at"].replace(tzinfo=UTC) for row in book.deployed(ledger, "m")]
+    assert any(moment.microsecond for moment in moments)
+    assert [book.live_at(ledger, "m", moment).champion for moment in moments][-1] == 5
+    assert book.live_at(ledger, "m", moments[0] - timedelta(seconds=1)).generation == 0
+
+
+def test_a_release_is_one_a_run_and_its_first_answer_stays(ledger: sa.Engine) -> None:
+    first = releases.begin(ledger, "m", 2, 1, {"steps": [1.0]}, AS_OF, "test", "release/r")
+    assert releases.begin(ledger, "m", 2, 1, {"steps": [0.5]}, AS_OF, "test", "release/r") == first
+    assert releases.get(ledger, first.id).policy == {"steps": [1.0]}
+    assert releases.approval(ledger, first.id) is None
+    releases.answer(ledger, first.id, releases.REJECTED, "ann", "no")
+    assert releases.answer(ledger, first.id, releases.APPROVED, "bob", "yes").actor == "ann"
+    with pytest.raises(releases.UnknownRelease, match="release 99"):
+        releases.get(ledger, 99)
