@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,11 +15,6 @@ from include.release.ledger import Decision, Deployment, Version
 from include.release.tables import metadata
 
 AS_OF = "2013-03-01T05:00:00+00:00"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def test_history_cannot_be_rewritten(ledger: sa.Engine, table: str, verb: str) -
     release = releases.begin(ledger, "m", 2, 1, {}, AS_OF, "test", "release/r")
     releases.answer(ledger, release.id, releases.APPROVED, "somebody", "looks good")
     book.freeze(ledger, decision("ice", "freeze", None), frozen=True)
-    with pytest.raises(sa.exc.IntegrityError, match="append-only"), ledger.begin() as connection:
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), ledger.begin() as connection:
         connection.exec_driver_sql(verb.format(table))
 
 
