@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import Param, PokeReturnValue, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include import pages, times
@@ -53,6 +53,27 @@ def each(function: str, over: Any, *results: Any, task_id: str, **options: Any) 
     return mapped.partial(results=list(results)).expand(item=over)
 
 
+def watch(function: str, deadline: timedelta, **options: Any) -> Callable[..., Any]:
+    """A task that asks include.loop.<function> again and again until it returns something, holding no slot meanwhile.
+
+    The wait stands in Airflow's database, so it outlives a restart of the scheduler. `deadline` is only the last
+    resort: the function has its own.
+    """
+
+    def call(*results: Any) -> Any:
+        result = _perform(function, results)
+        return PokeReturnValue(result is not None, result)
+
+    waits = task.sensor(
+        task_id=function.split(".")[1],
+        mode="reschedule",
+        poke_interval=settings().look_seconds,
+        timeout=deadline.total_seconds(),
+        **options,
+    )
+    return waits(call)
+
+
 def _perform(function: str, results: Sequence[Any]) -> Any:
     context: Any = get_current_context()
     module, name = function.split(".")
@@ -89,6 +110,8 @@ def _run(context: Any) -> Run:
         page=pages.folder(settings(), ti.dag_id, ti.run_id, ti.task_id, index) / "index.html",
         params=dict(context["params"]),
         wall=times.iso(run.run_after),
+        looked=times.iso(datetime.now(UTC)),
+        actor=getattr(run, "triggering_user_name", None) or "",
         interval=span,
         events=tuple(dict(e.extra or {}) for e in events),
     )

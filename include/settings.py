@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     mlflow_uri: str = "http://127.0.0.1:5000"
     ledger_uri: str = ""  # empty: SQLite under home
 
+    look_seconds: float = Field(default=30.0, gt=0)  # wall time between two looks at a release
+    alert_webhook: str = ""  # alerts are posted there as {"text": …}; empty: only to alerts/alerts.jsonl under home
+
     @cached_property
     def lake(self) -> Path:
         return self.home / "lake"
@@ -70,6 +73,10 @@ class Settings(BaseSettings):
     @cached_property
     def bentos(self) -> Path:
         return self.home / "bentos"
+
+    @cached_property
+    def alerts(self) -> Path:
+        return self.home / "alerts" / "alerts.jsonl"
 
     @cached_property
     def predictions(self) -> Path:

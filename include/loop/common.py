@@ -67,7 +67,7 @@ def decision(run: Run, job: Job, kind: str, reason: str, version: int | None, ev
         key=f"{run.name}/{kind}/{hash_text(f'{version} {reason}')[:12]}",
         model=job["model"],
         kind=kind,
-        actor=run.name.split("/")[0],
+        actor=run.actor or run.name.split("/")[0],
         reason=reason,
         as_of=job["as_of"],
         version=version,

@@ -27,6 +27,8 @@ class Run:
     page: Path  # where this task writes its page (index.html); its folder is linked from the task
     params: dict[str, Any] = field(default_factory=dict)
     wall: str | None = None  # when the run was due, wall time
+    looked: str | None = None  # when this try began, wall time: for steps that look again and again
+    actor: str = ""  # who triggered the run; empty: a schedule or an asset did
     interval: tuple[str, str] | None = None  # a backfill's own, data time
     events: tuple[dict[str, Any], ...] = ()  # extras of the asset events that woke the run
 
@@ -46,6 +48,17 @@ class Run:
         except clock.ClockNotStarted as error:  # unpausing a DAG makes its latest scheduled run at once: harmless
             raise Skip(f"the schedule has not begun: {error}") from error
         return times.iso(started.at(times.parse(self.wall)))
+
+    def now(self) -> str:
+        """Data time when this try began: it moves on from look to look, where `as_of` stands still. Before the clock
+        has started: where the data's clock will start."""
+        if self.params.get("as_of") or self.looked is None:
+            return self.as_of()
+        try:
+            started = clock.load(self.settings.home / "clock.json")
+        except clock.ClockNotStarted:
+            return times.iso(self.settings.anchor)
+        return times.iso(started.at(times.parse(self.looked)))
 
     def time(self, text: str, field_name: str) -> Any:
         """A time of the form, or Stop naming the field."""
