@@ -90,7 +90,7 @@ class Rollout(Frozen):
     """How a challenger becomes champion. Hours are data time; the approval's are people's, wall time.
 
     Quality is judged on pairs: both versions' scores of the same requests, all traffic, from shadow through canary.
-    The canary is judged on errors, latency and sanity.
+    The canary is judged on errors, latency and sanity. How often these limits err is measured in docs/release.md.
     """
 
     shadow_requests: int = Field(default=300, ge=1)
@@ -101,6 +101,15 @@ class Rollout(Frozen):
     steps: tuple[float, ...] = (0.05, 0.25)  # (1.0,) is blue/green
     canary_requests: int = Field(default=50, ge=1)  # answered by the challenger, in each step
     canary_max_hours: float = Field(default=96.0, gt=0)
+
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)  # of each interval, over all looks together
+    max_errors: float = Field(default=0.005, gt=0, lt=1)  # share of attempts at which the challenger fails
+    max_slowdown: float = Field(default=2.0, gt=1)  # ratio of the medians, challenger to champion
+    slowdown_us: float = Field(default=100.0, ge=0)  # a difference of medians below it is nobody's concern
+    loss_margin: float = Field(default=0.01, gt=0)  # log loss above the champion's, nats: what may still be noise
+    max_shift: float = Field(default=0.1, gt=0, lt=1)  # |mean difference of the scores| of the same requests
+    max_calibration_gap: float = Field(default=0.05, gt=0, lt=1)  # by which |bias| may exceed the champion's
+    min_spread: float = Field(default=0.5, gt=0, lt=1)  # ratio of the spreads of the log odds, and its inverse
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
