@@ -15,8 +15,8 @@ from typing import Any, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from include.contracts import DAY, KNOWN_AT, Table
 from include.files import hash_value, read_json, write_json
@@ -42,6 +42,10 @@ class Catalog(TypedDict):
 
 class Moved(RuntimeError):
     """Another run has published meanwhile."""
+
+
+class Repeated(RuntimeError):
+    """These rows have been appended before."""
 
 
 class UnknownVersion(LookupError):
@@ -87,6 +91,50 @@ def overwrite_days(lake: Path, table: Table, rows: pa.Table, days: Iterable[str]
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def append(lake: Path, table: Table, rows: pa.Table, transactions: dict[str, int]) -> int:
+    """Add rows, once: `transactions` says how far each writer has come with them (a number that grows). Returns the
+    version that holds them.
+
+    Raises Repeated, and adds nothing, when a writer had come as far before. Delta compares the numbers of concurrent
+    commits only, those of commits that the snapshot held already are compared here: so both look at one snapshot.
+    A column that the table does not have yet is added, null in older rows.
+    """
+    rows = rows.select(list(table.columns)).cast(schema(table))
+    once = CommitProperties(app_transactions=[Transaction(app, number) for app, number in transactions.items()])
+    uri = str(path(lake, table))
+    for attempt in range(_ATTEMPTS):
+        try:
+            snapshot = _opened(uri, table)
+            come = {app: snapshot.transaction_version(app) for app in transactions}
+            again = {app: n for app, n in come.items() if n is not None and n >= transactions[app]}
+            if again:
+                raise Repeated(f"{table.name} holds these rows: it has come to {again}")
+            write_deltalake(snapshot, rows, mode="append", schema_mode="merge", commit_properties=once)
+            return version(lake, table)
+        except DeltaError:  # of several kinds, when another writer was faster
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _opened(uri: str, table: Table) -> DeltaTable:
+    """The table's newest snapshot; an empty table when there was none."""
+    try:
+        return DeltaTable(uri)
+    except TableNotFoundError:
+        return DeltaTable.create(uri, schema=schema(table), mode="ignore", partition_by=[DAY], name=table.name)
+
+
+def appended(lake: Path, table: Table, apps: Iterable[str]) -> dict[str, int]:
+    """How far each of the writers has come with `append`; who never wrote is left out."""
+    uri = str(path(lake, table))
+    if not DeltaTable.is_deltatable(uri):
+        return {}
+    snapshot = DeltaTable(uri)
+    come = {app: snapshot.transaction_version(app) for app in apps}
+    return {app: number for app, number in come.items() if number is not None}
 
 
 def version(lake: Path, table: Table) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -116,3 +118,44 @@ def test_the_watermark_leaves_no_hole_and_as_of_never_moves_back(
         newest = seen["as_of"]
         assert seen["watermark"] is not None
         assert set(range(spans[0][0], int(seen["watermark"][11:13]))) <= covered
+
+
+def test_rows_are_appended_once(tmp_path: Path) -> None:
+    first = lake.append(tmp_path, LATE15, rows(DAY1, "a"), {"w": 1, "v": 7})
+    second = lake.append(tmp_path, LATE15, rows(DAY2, "b"), {"w": 2})
+    for number in (1, 2):
+        with pytest.raises(lake.Repeated, match="'w': 2"):
+            lake.append(tmp_path, LATE15, rows(DAY2, "c"), {"w": number, "u": 1})
+    assert lake.appended(tmp_path, LATE15, ["u", "v", "w"]) == {"v": 7, "w": 2}
+    assert (ids(tmp_path, first), ids(tmp_path, second)) == (["a"], ["a", "b"])
+    assert lake.version(tmp_path, LATE15) == second
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_of_two_who_append_the_same_rows_at_once_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """The other one commits in the moment between this one's look at the table and its commit."""
+    if begun:
+        lake.append(tmp_path, LATE15, rows(DAY1, "a"), {"w": 1})
+    write = lake.write_deltalake
+
+    def overtaken(*args: Any, **named: Any) -> None:
+        monkeypatch.setattr(lake, "write_deltalake", write)
+        lake.append(tmp_path, LATE15, rows(DAY2, "b"), {"w": 2})
+        write(*args, **named)
+
+    monkeypatch.setattr(lake, "write_deltalake", overtaken)
+    with pytest.raises(lake.Repeated):
+        lake.append(tmp_path, LATE15, rows(DAY2, "b"), {"w": 2})
+    assert ids(tmp_path, lake.version(tmp_path, LATE15)) == [*(["a"] if begun else []), "b"]
+
+
+def test_a_new_column_is_null_in_what_was_appended_before(tmp_path: Path) -> None:
+    old = replace(LATE15, columns={k: v for k, v in LATE15.columns.items() if k != "late"})
+    lake.append(tmp_path, old, rows(DAY1, "a").drop_columns(["late"]), {"w": 1})
+    at = lake.append(tmp_path, LATE15, rows(DAY1, "b"), {"w": 2})
+    assert lake.read(tmp_path, LATE15, at).select(["flight_id", "late"]).to_pylist() == [
+        {"flight_id": "a", "late": None},
+        {"flight_id": "b", "late": 1},
+    ]
