@@ -50,7 +50,7 @@ def begin(
     with suppress(sa.exc.IntegrityError), ledger.begin() as connection:
         connection.execute(releases.insert().values(**values, policy=canonical_json(policy)))
     reached("release.begin")
-    found = _find(ledger, releases.c.run == run)
+    found = of_run(ledger, run)
     if found is None:
         raise UnknownRelease(f"release of run {run} was not entered")
     return found
@@ -62,6 +62,11 @@ def get(ledger: sa.Engine, number: int) -> Release:
     if found is None:
         raise UnknownRelease(f"the ledger holds no release {number}")
     return found
+
+
+def of_run(ledger: sa.Engine, run: str) -> Release | None:
+    """The release that a run has begun, or None."""
+    return _find(ledger, releases.c.run == run)
 
 
 def _find(ledger: sa.Engine, condition: Any) -> Release | None:

@@ -6,7 +6,7 @@ import base64
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.files import canonical_json, read_json, write_json
@@ -14,13 +14,15 @@ from include.settings import ROOT, Settings
 
 HOST = "127.0.0.1"
 MARKER = "RATCHET_STACK"  # carried by every process of a stack: how `down` finds them, whoever their parent is
-USERS = {"admin": "admin", "operator": "op", "viewer": "viewer"}  # name: role of Airflow's SimpleAuthManager
+# name: role of Airflow's SimpleAuthManager; as `demo` the demo answers its first approval
+USERS = {"admin": "admin", "operator": "op", "viewer": "viewer", "demo": "op"}
 POOLS = {"lake": (1, "Tasks that write the lake's catalog or the online store: one at a time")}
+_PORTS = ("port", "mlflow_port", "service_port")
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 104 to 108
 
 
 class BadPort(ValueError):
-    """RATCHET_PORT or RATCHET_MLFLOW_PORT is no port."""
+    """RATCHET_PORT, RATCHET_MLFLOW_PORT or RATCHET_SERVICE_PORT is no port."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Stack:
     settings: Settings
     port: int = 8080
     mlflow_port: int = 5000
+    service_port: int = 3000
     dags: Path = ROOT / "dags"
 
     @property
@@ -57,17 +60,31 @@ class Stack:
         return f"http://{HOST}:{self.mlflow_port}"
 
     @property
+    def service_url(self) -> str:
+        return f"http://{HOST}:{self.service_port}"
+
+    @property
+    def ports(self) -> dict[str, tuple[str, int]]:
+        """Variable that chooses it: what listens there, and its port."""
+        return {
+            "RATCHET_PORT": ("Airflow", self.port),
+            "RATCHET_MLFLOW_PORT": ("MLflow", self.mlflow_port),
+            "RATCHET_SERVICE_PORT": ("the prediction service", self.service_port),
+        }
+
+    @property
     def state(self) -> Path:
         """Ports and socket of the last start, so that every later command talks to the same stack."""
         return self.folder / "stack.json"
 
 
 def from_environment() -> Stack:
-    """The stack that the environment asks for: RATCHET_HOME, RATCHET_PORT, RATCHET_MLFLOW_PORT, RATCHET_DAGS."""
+    """The stack that the environment asks for: RATCHET_HOME, RATCHET_DAGS and the ports."""
     return Stack(
         Settings(),
         _port("RATCHET_PORT", 8080),
         _port("RATCHET_MLFLOW_PORT", 5000),
+        _port("RATCHET_SERVICE_PORT", 3000),
         Path(os.environ.get("RATCHET_DAGS") or ROOT / "dags").resolve(),
     )
 
@@ -84,11 +101,11 @@ def running_ports(stack: Stack) -> Stack:
     if not stack.state.exists():
         return stack
     kept = read_json(stack.state)
-    return Stack(stack.settings, kept["port"], kept["mlflow_port"], stack.dags)
+    return replace(stack, **{name: kept[name] for name in _PORTS if name in kept})
 
 
 def remember(stack: Stack) -> None:
-    write_json(stack.state, {"port": stack.port, "mlflow_port": stack.mlflow_port})
+    write_json(stack.state, {name: getattr(stack, name) for name in _PORTS})
 
 
 def socket_path(stack: Stack) -> Path:
@@ -153,6 +170,9 @@ def _common(stack: Stack) -> dict[str, str]:
         "RATCHET_MLFLOW_URI": stack.mlflow_url,
         "RATCHET_PORT": str(stack.port),
         "RATCHET_MLFLOW_PORT": str(stack.mlflow_port),
+        "RATCHET_SERVICE_PORT": str(stack.service_port),
+        "RATCHET_SERVICE_URL": stack.service_url,
+        "BENTOML_HOME": str(stack.home / "bentoml"),
         "MLFLOW_TRACKING_URI": stack.mlflow_url,
         # the repository for `include`, config/ for airflow_local_settings
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "config")]),

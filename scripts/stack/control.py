@@ -36,7 +36,7 @@ def up(stack: Stack, say: Say = print) -> Stack:
     with _alone(stack):
         if supervisor.is_running(stack):
             running = running_ports(stack)
-            if (running.port, running.mlflow_port) != (stack.port, stack.mlflow_port):
+            if running.ports != stack.ports:
                 say("It runs on the ports of its start; `make down` first to move it.")
             stack = running
             say("The stack is already running.")
@@ -56,7 +56,7 @@ def _start(stack: Stack, say: Say) -> None:
     check_ports(stack)
     migrate(stack, say)
     remember(stack)
-    say("Starting Airflow (api-server, scheduler, dag-processor, triggerer) and MLflow …")
+    say("Starting Airflow (api-server, scheduler, dag-processor, triggerer), MLflow and the prediction service …")
     supervisor.start(stack)
 
 
@@ -71,15 +71,14 @@ def check_disk(stack: Stack) -> None:
 
 def check_ports(stack: Stack) -> None:
     """Raise StackError that names each taken port, who holds it, and the variable that chooses another."""
-    if stack.port == stack.mlflow_port:
-        raise StackError(f"RATCHET_PORT and RATCHET_MLFLOW_PORT are both {stack.port}: they must differ.")
+    asked = [port for _, port in stack.ports.values()]
+    if len(set(asked)) < len(asked):
+        named = ", ".join(f"{variable}={port}" for variable, (_, port) in stack.ports.items())
+        raise StackError(f"Two of the ports are the same: {named}. They must differ.")
     taken = [
         f"Port {port}, wanted for {use}, is taken{' by ' + who if (who := processes.holder(port)) else ''}.\n"
         f"  Choose another with {variable}=…, for example: {variable}={free_port(port)} make demo"
-        for port, use, variable in (
-            (stack.port, "Airflow", "RATCHET_PORT"),
-            (stack.mlflow_port, "MLflow", "RATCHET_MLFLOW_PORT"),
-        )
+        for variable, (use, port) in stack.ports.items()
         if not processes.is_free(port)
     ]
     if taken:
@@ -144,6 +143,8 @@ def health(stack: Stack) -> dict[str, bool]:
     found = dict.fromkeys(supervisor.programs(stack), False)
     with suppress(httpx.HTTPError):
         found["mlflow"] = httpx.get(f"{stack.mlflow_url}/health", timeout=5, trust_env=False).is_success
+    with suppress(httpx.HTTPError):  # alive; it is ready only once there is a champion
+        found["service"] = httpx.get(f"{stack.service_url}/livez", timeout=5, trust_env=False).is_success
     try:
         answer = httpx.get(f"{stack.url}/api/v2/monitor/health", timeout=5, trust_env=False)
     except httpx.HTTPError:

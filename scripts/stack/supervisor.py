@@ -16,6 +16,7 @@ from include.settings import ROOT
 from scripts.stack.config import HOST, Stack, environment, socket_path
 
 _BIN = Path(sys.executable).parent
+SERVICE = "include.loop.serve:Ratchet"
 
 _HEAD = """\
 ; Written by scripts/stack at every start: changes made here are lost.
@@ -67,6 +68,10 @@ def programs(stack: Stack) -> dict[str, list[str]]:
             *(str(_BIN / "mlflow"), "server", "--host", HOST, "--port", str(stack.mlflow_port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
             *("--artifacts-destination", str(data / "artifacts"), "--serve-artifacts"),
+        ],
+        "service": [
+            *(sys.executable, "-m", "bentoml", "serve", SERVICE, "--production", "--api-workers", "1"),
+            *("--host", HOST, "--port", str(stack.service_port)),
         ],
         "api-server": [airflow, "api-server", "--host", HOST, "--port", str(stack.port), "--workers", "1"],
         "scheduler": [airflow, "scheduler", "--skip-serve-logs"],

@@ -1,0 +1,274 @@
+"""Steps of the `release` DAG: a challenger's way to champion, or out: shadow -> approval -> canary steps -> promoted.
+
+What is judged is pure (include/release/rollout.py); here it is fed and carried out. Every move is one compare-and-set
+in the ledger, so a look that is repeated, late or killed half-way moves nothing twice, and a release whose challenger
+was superseded ends by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pandas as pd
+import sqlalchemy as sa
+
+from include import alerts, lake, times
+from include.contracts import ENTITY, OUTCOME, TARGET
+from include.crashpoints import reached
+from include.files import write_json
+from include.loop import common
+from include.loop.common import Job
+from include.loop.run import Run, Skip, Stop
+from include.models import registry
+from include.models.spec import Rollout
+from include.packed import code_hash
+from include.release import ledger as book
+from include.release import observe, page, releases, rollout
+from include.release.ledger import Deployment
+from include.serving import collect as spool
+
+_REJECTED = "Reject"  # Airflow's word
+_REPLAYED = timedelta(days=30)  # how far back of the release the times of replayed requests may lie
+
+
+# -- begin -------------------------------------------------------------------------------------------------------
+def plan(run: Run) -> Job:
+    """Which challenger is released against which champion; it begins in shadow. Nothing to do without a challenger."""
+    ledger, name = common.ledger(run), run.settings.model
+    live = book.current(ledger, name)
+    begun = releases.of_run(ledger, run.name)
+    if begun is None:
+        version, against = _sides(run, ledger, live)
+        policy = registry.load(name).rollout.model_dump(mode="json")
+        begun = releases.begin(ledger, name, version, against, policy, run.now(), run.actor or "release", run.name)
+    job = {
+        "model": name,
+        "version": begun.version,
+        "champion": begun.champion,
+        "release": begun.id,
+        "as_of": begun.as_of,
+    }
+    if not any(row["release"] == begun.id for row in book.deployed(ledger, name)):
+        if live.champion != begun.champion or (live.challenger not in (None, begun.version) and not _asked(run)):
+            raise Skip(f"release {begun.id} of version {begun.version} was superseded before it began")
+        reason = f"Release {begun.id}: version {begun.version} is scored beside champion {begun.champion}."
+        _deploy(run, job, live, book.SHADOW, reason)
+    return job
+
+
+def _asked(run: Run) -> int | None:
+    """The version that the form names."""
+    asked: int | None = run.params.get("version")
+    return asked
+
+
+def _sides(run: Run, ledger: sa.Engine, live: Deployment) -> tuple[int, int]:
+    """The version to release and the champion to release it against."""
+    version = _asked(run) or live.challenger
+    if live.champion is None:
+        raise Skip("there is no champion yet: the first model that passes its gate becomes it, without a release")
+    if version is None:
+        raise Skip("no challenger waits for its release")
+    if version == live.champion:
+        raise Stop(f"version: {version} is the champion already; nothing was changed")
+    if ice := book.frozen(ledger, live.model):
+        raise Stop(f"{live.model} is frozen by {ice.actor}: {ice.reason}. Lift it with `freeze`, then trigger this DAG")
+    try:
+        found = book.version(ledger, live.model, version)
+    except book.UnknownVersion as error:
+        raise Stop(f"version: {error}; nothing was changed") from error
+    if found.code_hash not in (None, code_hash()):
+        raise Stop(
+            f"version {version} was packaged and rehearsed with other code of the service, which does not load it; "
+            "train it again, or let `rollback` package and rehearse it anew. Nothing was changed"
+        )
+    return version, live.champion
+
+
+# -- stages ------------------------------------------------------------------------------------------------------
+def shadow(run: Run, job: Job) -> Job | None:
+    """One look at the shadow: None while there is too little to say."""
+    return _look(run, job, {book.SHADOW})
+
+
+def ask(run: Run, job: Job, shadowed: Job) -> Job:
+    """What a person is asked, with the evidence. Skipped where the spec lets releases pass without one."""
+    if not _policy(run, job).approval:
+        raise Skip("this model's releases need no approval")
+    live = _mine(run, job)
+    if live.stage == book.SHADOW:
+        _deploy(run, job, live, book.APPROVAL, "the shadow is complete: waits for an approval")
+    return {"subject": f"Release {job['model']} version {job['version']}?", "text": shadowed["text"]}
+
+
+def answered(run: Run, job: Job, answer: Job | None) -> Job:
+    """Enter the answer in the ledger. A rejection ends the release; so does an answer that did not come in time."""
+    live = _mine(run, job)
+    if not _policy(run, job).approval:
+        return {"answer": "not needed"}
+    if answer is None:
+        raise Stop("the approval gave no answer: clear the task `approval`")
+    who = (answer.get("responded_by_user") or {}).get("name") or ""
+    chosen = (answer.get("chosen_options") or [_REJECTED])[0]
+    given = releases.EXPIRED if not who else releases.REJECTED if chosen == _REJECTED else releases.APPROVED
+    note = str((answer.get("params_input") or {}).get("reason") or "").strip()
+    said = releases.answer(common.ledger(run), job["release"], given, who or "nobody", note or "no reason given")
+    common.record(run, {**job, "as_of": run.now()}, said.answer, f"{said.actor}: {said.reason}", job["version"], {})
+    if said.answer == releases.APPROVED:
+        return {"answer": said.answer, "actor": said.actor, "reason": said.reason}
+    reason = f"release {job['release']} of version {job['version']} was {said.answer} ({said.actor}: {said.reason})"
+    _deploy(run, job, live, "", reason, kind=said.answer)
+    if said.answer == releases.REJECTED:
+        raise Skip(reason)
+    _alert(run, job, "expired", f"{reason}. It is out of traffic; trigger `release` with its version to ask again.")
+    raise Stop(reason)
+
+
+def canary(run: Run, job: Job) -> Job | None:
+    """One look at the canary; the first one after an approval lets it begin. None while a step is not complete."""
+    return _look(run, job, {book.APPROVAL, book.CANARY})
+
+
+def promote(run: Run, job: Job, seen: Job) -> Job:
+    """The challenger becomes champion, unless another decision came first."""
+    ledger = common.ledger(run)
+    live = book.current(ledger, job["model"])
+    if live.champion != job["version"]:
+        live = _mine(run, job)
+        decision = common.decision(
+            run, {**job, "as_of": run.now()}, "promotion", seen["reason"], job["version"], seen["numbers"]
+        )
+        try:
+            live = book.deploy(ledger, live, decision, champion=job["version"], challenger=None, release=job["release"])
+        except book.Frozen as error:
+            raise Stop(
+                f"{error}. Lift it with the DAG `freeze`, then clear this task: the canary goes on meanwhile"
+            ) from error
+    common.mirror(run, job["model"])
+    return {"model": job["model"], "version": job["version"], "before": job["champion"], "generation": live.generation}
+
+
+# -- one look ----------------------------------------------------------------------------------------------------
+def _look(run: Run, job: Job, stages: set[str]) -> Job | None:
+    """Collect, observe, decide, carry out. Returns what later tasks need once this one's stages are passed."""
+    live = _mine(run, job)
+    if live.stage not in stages:  # a retry of a task whose stage is over
+        return {"reason": f"stage {live.stage} was reached before", "text": "", "numbers": {}}
+    policy, state = _policy(run, job), _state(run, job, live)
+    seen = _observe(run, job, live, times.parse(run.now()))
+    move = rollout.decide(policy, seen, state, releases.approval(common.ledger(run), job["release"]))
+    about = f"{job['model']} version {job['version']} against champion {job['champion']}"
+    page.write(policy, seen, state, move, run.page, about)
+    write_json(run.page.parent / "observation.json", seen.model_dump(mode="json"))
+    reached("release.look.page")
+    return _carry_out(run, job, live, move, seen, page.evidence_text(policy, seen, move))
+
+
+def _carry_out(
+    run: Run, job: Job, live: Deployment, move: rollout.Move, seen: observe.Observation, text: str
+) -> Job | None:
+    numbers = seen.model_dump(mode="json")
+    done = {"reason": move.reason, "text": text, "numbers": numbers}
+    if move.kind == "roll_back":
+        _deploy(run, job, live, "", move.reason, kind="rollback", evidence=numbers)
+        _alert(run, job, "rolled back", f"{move.reason} Champion {job['champion']} answers everything.")
+        raise Stop(move.reason)
+    if move.kind == "hold":
+        _alert(run, job, f"held/{live.generation}", f"{move.reason} It goes on by itself when more comes.")
+    elif move.kind == "ask":
+        return done  # the stage changes when the question is put
+    elif move.kind == "advance":
+        _deploy(run, job, live, book.CANARY, move.reason, share=move.share, evidence=numbers)
+        return done if live.stage == book.SHADOW else None
+    elif move.kind == "promote" and book.frozen(common.ledger(run), job["model"]) is None:
+        return done
+    return None
+
+
+def _observe(run: Run, job: Job, live: Deployment, now: datetime) -> observe.Observation:
+    """What the log and the labels known by `now` say of this release."""
+    ledger, name = common.ledger(run), job["model"]
+    spool.collect(run.settings)
+    mine = [row for row in book.deployed(ledger, name) if row["release"] == job["release"]]
+    rows = spool.read(
+        run.settings,
+        name,
+        since=times.parse(job["as_of"]) - _REPLAYED,
+        versions=(job["champion"], job["version"]),
+    ).to_pandas()
+    rows = rows[rows["generation"] >= mine[0]["generation"]]
+    seen_by = [book.version(ledger, name, v).trained_until for v in (job["champion"], job["version"])]
+    return observe.observe(
+        rows,
+        _labels(run, rows, now),
+        champion=job["champion"],
+        challenger=job["version"],
+        stage=live.stage,
+        stage_since=times.parse(mine[-1]["as_of"]),
+        release_since=times.parse(mine[0]["as_of"]),
+        now=now,
+        unseen_after=max(seen_by),
+        maturity=registry.load(name).label_maturity,
+        generation=live.generation,
+        broken=spool.broken(run.settings, name, job["version"]),
+    )
+
+
+def _labels(run: Run, rows: pd.DataFrame, now: datetime) -> pd.DataFrame:
+    """The outcomes, known by `now`, of the flights that were asked for."""
+    version = lake.catalog(run.settings.lake)["versions"].get(OUTCOME.name)
+    if version is None or rows.empty:
+        return pd.DataFrame({ENTITY: pd.Series(dtype=str), TARGET: pd.Series(dtype="int64")})
+    departures = rows["sched_dep"]
+    days = (times.day(departures.min().to_pydatetime()), times.day(departures.max().to_pydatetime()))
+    known = lake.read(run.settings.lake, OUTCOME, version, days, now, [ENTITY, TARGET]).to_pandas()
+    return known[known[ENTITY].isin(set(rows[ENTITY]))].reset_index(drop=True)
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------
+def _mine(run: Run, job: Job) -> Deployment:
+    """What is live, if it is still this release's to move. Raises Skip when it ended or was superseded."""
+    live = book.current(common.ledger(run), job["model"])
+    if live.release == job["release"] and live.challenger == job["version"]:
+        return live
+    if live.champion == job["version"]:
+        raise Skip(f"version {job['version']} is champion: release {job['release']} is over")
+    now = f"version {live.challenger} is the challenger" if live.challenger else "there is no challenger"
+    raise Skip(f"release {job['release']} of version {job['version']} is over or was superseded: {now} by now")
+
+
+def _policy(run: Run, job: Job) -> Rollout:
+    return Rollout(**releases.get(common.ledger(run), job["release"]).policy)
+
+
+def _state(run: Run, job: Job, live: Deployment) -> rollout.State:
+    if live.stage != book.CANARY:
+        return rollout.State(stage="approval" if live.stage == book.APPROVAL else "shadow")
+    return rollout.State(stage="canary", step=_policy(run, job).steps.index(live.share))
+
+
+def _deploy(
+    run: Run,
+    job: Job,
+    live: Deployment,
+    stage: str,
+    reason: str,
+    kind: str = "",
+    share: float = 0.0,
+    evidence: Job | None = None,
+) -> None:
+    """Enter a move of this release: the challenger to another stage, or, without one, out."""
+    challenger, release = (job["version"], job["release"]) if stage else (None, None)
+    decision = common.decision(run, {**job, "as_of": run.now()}, kind or stage, reason, job["version"], evidence or {})
+    decision = replace(decision, key=f"{run.name}/{kind or stage}/{live.generation}")  # one move a generation
+    try:
+        book.deploy(common.ledger(run), live, decision, live.champion, challenger, stage, share, release)
+    except book.Superseded as error:
+        raise Skip(f"{error}: another decision came first") from error
+    common.mirror(run, job["model"])
+
+
+def _alert(run: Run, job: Job, what: str, text: str) -> None:
+    told = f"Release {job['release']} of {job['model']} version {job['version']}: {text}"
+    alerts.send(run.settings, f"{run.name}/{what}", told, run.now())

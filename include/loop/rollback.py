@@ -1,0 +1,122 @@
+"""Steps of the `rollback` DAG: an earlier version, rehearsed anew, is champion again; what the bad one has done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include import alerts, bundle, files, times
+from include.crashpoints import reached
+from include.loop import common, score
+from include.loop.common import Job
+from include.loop.run import Run, Skip, Stop
+from include.models import registry
+from include.packaging import bento
+from include.packaging import page as rehearsal_page
+from include.packaging import rehearse as rehearsal
+from include.release import affected_page
+from include.release import ledger as book
+from include.release.ledger import Deployment
+from include.serving import collect as spool
+from include.training import data
+
+
+def plan(run: Run) -> Job:
+    """Which version is left for which. The plan is kept: a cleared run does not go back one more version."""
+    return common.kept(run, lambda: _plan(run))
+
+
+def _plan(run: Run) -> Job:
+    ledger, name = common.ledger(run), run.settings.model
+    reason = str(run.params.get("reason") or "").strip()
+    if not reason:
+        raise Stop("reason: say why, it is what others will read; nothing was changed")
+    deployed = book.deployed(ledger, name)
+    bad = deployed[-1]["champion"] if deployed else None
+    if bad is None:
+        raise Stop(f"{name} has no champion: there is nothing to go back from")
+    if run.params.get("version") == bad and deployed[-1]["challenger"]:
+        bad = deployed[-1]["challenger"]  # the champion stays, its challenger leaves
+    earlier = [row["champion"] for row in deployed if row["champion"] not in (None, bad)]
+    good = run.params.get("version") or (earlier[-1] if earlier else None)
+    if good is None:
+        raise Stop(f"version: {name} never had another champion than version {bad}; name a packaged one")
+    if good == bad:
+        raise Stop(f"version: {good} is the champion already; nothing was changed")
+    try:
+        book.version(ledger, name, good)
+    except book.UnknownVersion as error:
+        raise Stop(f"version: {error}; nothing was changed") from error
+    since = min(times.parse(row["as_of"]) for row in _reign(deployed, bad))
+    return {"model": name, "version": good, "bad": bad, "since": times.iso(since), "reason": reason, "as_of": run.now()}
+
+
+def _reign(deployed: list[dict[str, Any]], version: int) -> list[dict[str, Any]]:
+    """The deployments in which a version has answered anybody: as champion, or as a canary before."""
+    return [row for row in deployed if row["champion"] == version or (row["challenger"] == version and row["share"])]
+
+
+def rehearse(run: Run, job: Job) -> Job:
+    """Package the version with the code that serves today and rehearse it on the holdout it was judged on."""
+    spec, entry = registry.load(job["model"]), book.version(common.ledger(run), job["model"], job["version"])
+    labels = {"mlflow_run_id": entry.mlflow_run, "as_of": entry.as_of, "run": run.name}
+    archive = bento.build(run.settings, entry.bundle, job["model"], str(job["version"]), labels)
+    rows = data.split(spec, data.read(run.settings, entry.frame)).holdout
+    model = bundle.load(entry.bundle)
+    report = rehearsal.rehearse(run.settings, archive, rows, bundle.predict(model, data.matrix(rows, model.features)))
+    rehearsal_page.write(report, run.page)
+    reached("rollback.rehearse.page")
+    failed = [c for c in report["checks"] if not c["passed"]]
+    reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
+    kept = {"passed": report["passed"], "checks": report["checks"]}
+    common.record(run, job, "rehearsal", reason, job["version"], kept)
+    if failed:
+        raise Stop(f"version {job['version']} failed its rehearsal: {reason}; nothing was changed, choose another")
+    return {"passed": True, "archive": archive, "rows": report["rows"]}
+
+
+def restore(run: Run, job: Job, rehearsed: Job) -> Job:
+    """Make the version champion. A release under way ends: its challenger was measured against the bad one."""
+    ledger = common.ledger(run)
+    live = book.current(ledger, job["model"])
+    reason = f"back from version {job['bad']} to {job['version']}: {job['reason']}"
+    if live.champion != job["version"] or live.challenger == job["bad"]:
+        if job["bad"] not in (live.champion, live.challenger):
+            raise Stop(f"version {live.champion} is champion by now, not {job['bad']}: look, and trigger this DAG anew")
+        decision = common.decision(run, job, "rollback", reason, job["version"], {"archive": rehearsed["archive"]})
+        live = _deploy(run, live, decision, job)
+    common.mirror(run, job["model"])
+    alerts.send(
+        run.settings, f"{run.name}/rollback", f"{job['model']}: {reason} (by {run.actor or 'rollback'})", job["as_of"]
+    )
+    return {"model": job["model"], "version": job["version"], "before": job["bad"], "generation": live.generation}
+
+
+def _deploy(run: Run, live: Deployment, decision: book.Decision, job: Job) -> Deployment:
+    try:
+        return book.deploy(common.ledger(run), live, decision, champion=job["version"], challenger=None)
+    except book.Superseded as error:
+        raise Stop(f"{error}: clear this task to go back from what is live now") from error
+
+
+def affected(run: Run, job: Job) -> Job:
+    """The blast radius: every prediction that the bad version has answered, as a file and a page."""
+    spool.collect(run.settings)
+    made = spool.made_by(run.settings, job["model"], job["bad"], times.parse(job["since"]))
+    target = run.page.parent / "affected.parquet"
+    with files.replacing(target) as part:
+        pq.write_table(made, part)
+    reached("rollback.affected.file")
+    affected_page.write(made, job, run.page)
+    flights = pc.count_distinct(made["flight_id"]).as_py() if made.num_rows else 0
+    return {"predictions": made.num_rows, "flights": flights, "since": job["since"], "uri": str(target)}
+
+
+def rescore(run: Run, job: Job) -> Job:
+    """Score the batch predictions of the bad version again, with the restored one."""
+    done = score.rescore(run, job, bad=job["bad"], good=job["version"])
+    if not done["rows"]:
+        raise Skip(f"version {job['bad']} has made no batch predictions")
+    return done
