@@ -135,7 +135,7 @@ class Recorder:
             try:
                 self._flush()
                 if self._writer.open_seconds >= self._rotate_seconds:
-                    self._rotate()
+                    self._writer.rotate()
             except Exception:
                 self._complain(_DISK)
         try:
@@ -199,11 +199,7 @@ class Recorder:
             self._said.discard(_DISK)
             log.warning("the log of predictions is written again; counts so far: %s", self.counts())
         if self._writer.open_bytes >= _SEGMENT_BYTES:
-            self._rotate()
-
-    def _rotate(self) -> None:
-        self._writer.rotate()
-        reached("recorder.rotated")
+            self._writer.rotate()
 
     def _complain(self, text: str) -> None:
         """Say it once, until it works again: a full disk must not be filled with complaints."""

@@ -26,6 +26,8 @@ from typing import Annotated
 
 import msgspec
 
+from include.crashpoints import reached
+
 LOCK, COUNTS, OPEN, CLOSED = "lock", "counts", ".open", ".jsonl"
 COUNTERS = (
     "answered",  # answers handed to the log; = recorded + dropped + what waits, or was lost by a kill
@@ -92,7 +94,7 @@ def decode(data: bytes) -> tuple[list[Line], list[tuple[int, str]]]:
         pass
     good: list[Line] = []
     bad: list[tuple[int, str]] = []
-    for number, text in enumerate(data.splitlines(), start=1):
+    for number, text in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
         try:
             good.append(_decoder.decode(text))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -217,6 +219,7 @@ class Writer:
             os.ftruncate(self._file, self._size)
         name = f"{self.counts.cells[CELL['segments']]:08d}"
         (self.folder / (name + OPEN)).rename(self.folder / (name + CLOSED))
+        reached("spool.closed")
         os.close(self._file)
         self._file, self._size, self._torn = None, 0, False
         self.counts.flush()
@@ -235,6 +238,7 @@ class Writer:
         self.counts.flush()  # a number on disk is never given twice, not even after a loss of power
         path = self.folder / f"{cells[CELL['segments']]:08d}{OPEN}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        reached("spool.begun")
         self._size, self._begun = 0, time.monotonic()
         _sync(self.folder)
 
