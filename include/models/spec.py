@@ -105,7 +105,7 @@ class Rollout(Frozen):
     confidence: float = Field(default=0.99, gt=0.5, lt=1)  # of each interval, over all looks together
     max_errors: float = Field(default=0.005, gt=0, lt=1)  # share of attempts at which the challenger fails
     max_slowdown: float = Field(default=2.0, gt=1)  # ratio of the medians, challenger to champion
-    slowdown_us: float = Field(default=100.0, ge=0)  # a difference of medians below it is nobody's concern
+    slowdown_us: float = Field(default=50.0, ge=0)  # a difference of medians below it is nobody's concern
     loss_margin: float = Field(default=0.01, gt=0)  # log loss above the champion's, nats: what may still be noise
     max_shift: float = Field(default=0.1, gt=0, lt=1)  # |mean difference of the scores| of the same requests
     max_calibration_gap: float = Field(default=0.05, gt=0, lt=1)  # by which |bias| may exceed the champion's

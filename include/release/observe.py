@@ -26,18 +26,21 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include import metrics
-from include.contracts import ANSWER, CLUSTER, ENTITY, SHADOW, TARGET
+from include.contracts import ANSWER, CLUSTER, ENTITY, TARGET
 from include.metrics import Array
 
 BLOCK_HOURS = 4
 DESIGN_EFFECT = 1.7  # of the standard error: see above
 SURE = 4.0  # standard errors, of medians: one look in 15,000 errs, and looks at growing data hang together
 MIN_TIMES = 25
+NARROW = 1e-6  # a standard deviation of log odds below it is rounding
 CANARY = "canary"
 FALLBACK = "fallback: "  # how the text of an error begins when the champion had to answer in the challenger's place
 _ZONE = "America/New_York"  # of local dates
-_COLUMNS = ("prediction_id", "role", "version", "stage", ENTITY, "sched_dep", "probability", "error", "stale")
-_NUMBERS = ("latency_us", "model_us", "weight")
+_COLUMNS = (
+    *("prediction_id", "role", "version", "generation", "stage", ENTITY, "sched_dep", "probability", "error", "stale"),
+    *("latency_us", "model_us", "weight", "at"),
+)
 
 
 class Seen(BaseModel):
@@ -109,9 +112,40 @@ class Observation(Seen):
 
 
 @dataclass(frozen=True)
-class _Pair:
-    champion: int
-    challenger: int
+class _Log:
+    """Rows of the two versions as arrays [n]; plain arrays, for a release looks often and at growing data."""
+
+    request: Array  # a number for each prediction_id
+    flight: Array  # a number for each flight_id …
+    names: pd.Index  # … which is a position in here
+    ours: Array  # the champion's row; else the challenger's
+    answer: Array  # role
+    p: Array  # NaN: the version failed
+    failed: Array
+    fallen: Array  # the challenger failed and the champion answered in its place
+    weight: Array
+    staged: Array  # of this stage, of this canary step
+    canary: Array  # made while the canary ran
+    sched_dep: pd.DatetimeIndex
+    stale: Array
+    error: pd.Series
+
+
+@dataclass(frozen=True)
+class _Flights:
+    """Flights that both versions have scored [n]. Each value is the weighted mean over the flight's requests; losses
+    are averaged, not the loss of the averaged score: that would reward a version for contradicting itself."""
+
+    names: pd.Index
+    sched_dep: pd.DatetimeIndex
+    values: dict[str, dict[str, Array]]  # by "champion", "challenger": p, square, odds, loss0, loss1
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, rows: Array) -> _Flights:
+        values = {who: {name: v[rows] for name, v in of.items()} for who, of in self.values.items()}
+        return _Flights(self.names[rows], self.sched_dep[rows], values)
 
 
 def observe(
@@ -139,35 +173,36 @@ def observe(
     stage. None: rows with `at` from `stage_since` on are (wrong for replays that bring a time of their own).
     Raises KeyError when a column is absent.
     """
-    absent = [c for c in (*_COLUMNS, *_NUMBERS) if c not in predictions] + [
-        c for c in (ENTITY, TARGET) if c not in labels
-    ]
+    absent = [c for c in _COLUMNS if c not in predictions] + [c for c in (ENTITY, TARGET) if c not in labels]
     if absent:
         raise KeyError(f"predictions or labels lack the columns {absent}")
-    versions = _Pair(champion, challenger)
     rows = predictions[predictions["version"].isin([champion, challenger])]
-    rows = rows.drop_duplicates(["prediction_id", "role"])
-    staged = rows[rows["generation"] >= generation] if generation is not None else rows[rows["at"] >= stage_since]
-    pairs = _pairs(rows, versions)
-    flights = _flights(pairs)
-    judged = _labelled(flights, labels, now - maturity, unseen_after)
-    answered = staged[(staged["role"] == ANSWER) & staged["error"].isna()]
+    in_stage = rows["generation"] >= generation if generation is not None else rows["at"] >= stage_since
+    log = _read(rows, champion, in_stage.to_numpy())
+    first, second = _pairs(log)
+    flights = _flights(log, first, second)
+    judged, y = _labelled(flights, labels, now - maturity, unseen_after)
+    weight = log.weight[first]
+    answered = log.staged & log.answer & ~log.failed
     return Observation(
         stage=stage,
         at=now.isoformat(),
         hours=_hours(stage_since, now),
         release_hours=_hours(release_since, now),
         broken=broken,
-        pairs=len(pairs),
-        requests=float(pairs["weight"].sum()),
+        pairs=len(first),
+        requests=float(weight.sum()),
         flights=len(flights),
         labelled=len(judged),
-        answers={str(k): int(v) for k, v in answered["version"].value_counts().sort_index().items()},
-        stale=float(np.average(pairs["stale"].fillna("") != "", weights=pairs["weight"])) if len(pairs) else None,
-        **_errors(rows, staged, versions),
-        **_quality(judged),
+        answers={
+            str(version): int((answered & (log.ours == ours)).sum())
+            for version, ours in ((champion, True), (challenger, False))
+        },
+        stale=float(np.average(log.stale[first], weights=weight)) if len(first) else None,
+        **_errors(log),
+        **_quality(judged, y),
         **_sanity(flights),
-        **_speeds(rows, staged, versions),
+        **_speeds(log, rows),
     )
 
 
@@ -175,38 +210,59 @@ def _hours(since: datetime, now: datetime) -> float:
     return max((now - since).total_seconds() / 3600, 0.0)
 
 
+def _read(rows: pd.DataFrame, champion: int, staged: Array) -> _Log:
+    flight, names = pd.factorize(rows[ENTITY])
+    p = rows["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+    error = rows["error"].reset_index(drop=True)
+    known = error.notna().to_numpy()
+    fallen = np.zeros(len(rows), dtype=bool)
+    fallen[known] = [str(text).startswith(FALLBACK) for text in error[known]]
+    return _Log(
+        request=pd.factorize(rows["prediction_id"])[0],
+        flight=flight,
+        names=pd.Index(names),
+        ours=(rows["version"] == champion).to_numpy(),
+        answer=(rows["role"] == ANSWER).to_numpy(),
+        p=p,
+        failed=known | ~np.isfinite(p),
+        fallen=fallen,
+        weight=rows["weight"].to_numpy(dtype=np.float64),
+        staged=staged,
+        canary=(rows["stage"] == CANARY).to_numpy(),
+        sched_dep=pd.DatetimeIndex(rows["sched_dep"]),
+        stale=rows["stale"].fillna("").to_numpy() != "",
+        error=error,
+    )
+
+
 # -- pairs and flights ---------------------------------------------------------------------------------------------
-def _pairs(rows: pd.DataFrame, versions: _Pair) -> pd.DataFrame:
-    """One row a request that both versions have scored: p_champion, p_challenger, its flight and weight."""
-    scored = rows[np.isfinite(rows["probability"].astype("float64"))]
-    kept = ["prediction_id", ENTITY, "sched_dep", "stale", "weight"]
-    ours = scored.loc[scored["version"] == versions.champion, [*kept, "probability"]].drop_duplicates("prediction_id")
-    theirs = scored.loc[scored["version"] == versions.challenger, ["prediction_id", "probability"]]
-    theirs = theirs.drop_duplicates("prediction_id")
-    return ours.merge(theirs, on="prediction_id", suffixes=("_champion", "_challenger"), validate="1:1").rename(
-        columns={"probability_champion": "p_champion", "probability_challenger": "p_challenger"}
-    )
+def _pairs(log: _Log) -> tuple[Array, Array]:
+    """Positions of the champion's and the challenger's row of every request that both have scored."""
+    count = int(log.request.max()) + 1 if len(log.request) else 0
+    where = []
+    for of in (log.ours & ~log.failed, ~log.ours & ~log.failed):
+        position = np.full(count, -1)
+        position[log.request[of]] = np.flatnonzero(of)
+        where.append(position)
+    both = (where[0] >= 0) & (where[1] >= 0)
+    return where[0][both], where[1][both]
 
 
-def _flights(pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row a flight: means of its pairs' scores, and what its loss would be for either label.
+def _flights(log: _Log, first: Array, second: Array) -> _Flights:
+    """The flights of the pairs."""
+    kept, example, flight = np.unique(log.flight[first], return_index=True, return_inverse=True)
+    weight = log.weight[first]
+    whole = np.bincount(flight, weights=weight)
 
-    Losses are averaged, not the loss of the averaged score: that would reward a version for contradicting itself.
-    """
-    p = {who: pairs[f"p_{who}"].to_numpy(dtype=np.float64) for who in ("champion", "challenger")}
-    wide = pairs[[ENTITY, "sched_dep", "weight"]].assign(
-        **{f"p_{who}": v for who, v in p.items()},
-        **{f"odds_{who}": _log_odds(v) for who, v in p.items()},
-        **{f"loss{y}_{who}": metrics.log_loss(np.full(len(v), y), v) for who, v in p.items() for y in (0, 1)},
-        **{f"square_{who}": v**2 for who, v in p.items()},
-    )
-    values = [c for c in wide.columns if c not in (ENTITY, "sched_dep", "weight")]
-    weight = wide["weight"].to_numpy()[:, None]
-    wide[values] = wide[values].to_numpy() * weight
-    grouped = wide.groupby(ENTITY, sort=True)
-    found = grouped[[*values, "weight"]].sum()
-    found[values] = found[values].to_numpy() / found["weight"].to_numpy()[:, None]
-    return found.assign(sched_dep=grouped["sched_dep"].first()).reset_index()
+    def mean(values: Array) -> Array:
+        return np.bincount(flight, weights=values * weight) / whole
+
+    values = {}
+    for who, rows in (("champion", first), ("challenger", second)):
+        p = log.p[rows]
+        losses = {f"loss{y}": mean(metrics.log_loss(np.full(len(p), y), p)) for y in (0, 1)}
+        values[who] = {"p": mean(p), "square": mean(p**2), "odds": mean(_log_odds(p)), **losses}
+    return _Flights(log.names[kept], log.sched_dep[first[example]], values)
 
 
 def _log_odds(p: Array) -> Array:
@@ -214,20 +270,29 @@ def _log_odds(p: Array) -> Array:
     return np.log(q) - np.log1p(-q)
 
 
-def _labelled(flights: pd.DataFrame, labels: pd.DataFrame, ripe: datetime, unseen_after: str) -> pd.DataFrame:
-    """Flights whose label is known and mature, of days that neither version was trained on."""
-    known = labels.dropna(subset=[TARGET]).drop_duplicates(ENTITY)
-    kept = flights[flights["sched_dep"] <= ripe].merge(known[[c for c in (ENTITY, TARGET, CLUSTER) if c in known]])
-    dates = kept[CLUSTER] if CLUSTER in kept else kept["sched_dep"].dt.tz_convert(_ZONE).dt.strftime("%Y-%m-%d")
-    return kept[dates.astype(str) > unseen_after].reset_index(drop=True)
+def _labelled(flights: _Flights, labels: pd.DataFrame, ripe: datetime, unseen_after: str) -> tuple[_Flights, Array]:
+    """Flights whose label is known and mature, of days that neither version was trained on; and the labels."""
+    labels = labels.drop_duplicates(ENTITY)
+    found = pd.Index(labels[ENTITY]).get_indexer(flights.names)
+    y = (
+        labels[TARGET].to_numpy(dtype=np.float64, na_value=np.nan)[found]
+        if len(labels)
+        else np.full(len(found), np.nan)
+    )
+    if CLUSTER in labels and len(labels):
+        dates = labels[CLUSTER].to_numpy()[found].astype(str)
+    else:
+        dates = np.asarray(flights.sched_dep.tz_convert(_ZONE).strftime("%Y-%m-%d"), dtype=str)
+    kept = (found >= 0) & np.isfinite(y) & np.asarray(flights.sched_dep <= ripe) & (dates > unseen_after)
+    return flights.where(kept), y[kept]
 
 
-def _mean(values: Array, flights: pd.DataFrame) -> Mean | None:
+def _mean(values: Array, flights: _Flights) -> Mean | None:
     """The mean over flights, with its standard error over blocks of hours."""
     if not len(values):
         return None
-    block = flights["sched_dep"].dt.floor(f"{BLOCK_HOURS}h")
-    _, where, counts = np.unique(block.to_numpy(), return_inverse=True, return_counts=True)
+    block = flights.sched_dep.floor(f"{BLOCK_HOURS}h")
+    _, where, counts = np.unique(block.asi8, return_inverse=True, return_counts=True)
     shares = counts / counts.sum()
     means = np.bincount(where, weights=values) / counts
     mean, second, third = float(shares @ means), float((shares**2).sum()), float((shares**3).sum())
@@ -239,17 +304,15 @@ def _mean(values: Array, flights: pd.DataFrame) -> Mean | None:
 
 
 # -- what is measured ----------------------------------------------------------------------------------------------
-def _quality(judged: pd.DataFrame) -> dict[str, Any]:
+def _quality(judged: _Flights, y: Array) -> dict[str, Any]:
     """Losses of both on the labelled flights, paired."""
     if not len(judged):
         return dict.fromkeys(("loss", "log_loss", "brier", "bias"))
-    y = judged[TARGET].to_numpy(dtype=np.float64)
     losses, brier, bias = {}, {}, {}
-    for who in ("champion", "challenger"):
-        p = judged[f"p_{who}"].to_numpy()
-        losses[who] = np.where(y == 1, judged[f"loss1_{who}"], judged[f"loss0_{who}"])
-        brier[who] = float((judged[f"square_{who}"] - 2 * p * y + y).mean())
-        bias[who] = _mean(p - y, judged)
+    for who, of in judged.values.items():
+        losses[who] = np.where(y == 1, of["loss1"], of["loss0"])
+        brier[who] = float((of["square"] - 2 * of["p"] * y + y).mean())
+        bias[who] = _mean(of["p"] - y, judged)
     return {
         "loss": _mean(losses["challenger"] - losses["champion"], judged),
         "log_loss": {who: float(v.mean()) for who, v in losses.items()},
@@ -258,60 +321,59 @@ def _quality(judged: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _sanity(flights: pd.DataFrame) -> dict[str, Any]:
+def _sanity(flights: _Flights) -> dict[str, Any]:
     """How the challenger's scores compare with the champion's, without labels."""
     if not len(flights):
         return dict.fromkeys(("shift", "spread", "constant"))
-    shift = _mean((flights["p_challenger"] - flights["p_champion"]).to_numpy(), flights)
-    ours, theirs = (float(flights[f"odds_{who}"].std()) for who in ("champion", "challenger"))
-    spread = theirs / ours if len(flights) > 1 and ours > 1e-9 else None
-    commonest = flights["p_challenger"].round(6).value_counts(normalize=True).iloc[0]
-    return {"shift": shift, "spread": spread, "constant": float(commonest)}
-
-
-def _errors(rows: pd.DataFrame, staged: pd.DataFrame, versions: _Pair) -> dict[str, Any]:
-    """Attempts and failures of the challenger. A request at which the champion failed too says nothing about it."""
-    both = _failures(rows, versions.champion)["prediction_id"]
-    tried = rows[(rows["version"] == versions.challenger) & ~rows["prediction_id"].isin(both)]
-    failed = _failures(tried, versions.challenger)
-    waited = tried[tried.index.isin(staged.index)]
-    fallen = waited["error"].astype("string").str.startswith(FALLBACK).fillna(False).astype(bool)
+    ours, theirs = flights.values["champion"], flights.values["challenger"]
+    width = float(ours["odds"].std())
+    counts = np.unique(theirs["p"].round(6), return_counts=True)[1]
     return {
-        "attempts": int(tried["prediction_id"].nunique()),
-        "errors": int(failed["prediction_id"].nunique()),
-        "error": None if failed.empty else str(failed["error"].fillna("no probability").iloc[-1])[:300],
-        "answer_attempts": int(((waited["role"] == ANSWER) | fallen).sum()),
-        "answer_errors": int((fallen | ((waited["role"] == ANSWER) & waited.index.isin(failed.index))).sum()),
+        "shift": _mean(theirs["p"] - ours["p"], flights),
+        "spread": float(theirs["odds"].std()) / width if width > NARROW else None,
+        "constant": float(counts.max() / counts.sum()),
     }
 
 
-def _failures(rows: pd.DataFrame, version: int) -> pd.DataFrame:
-    own = rows[rows["version"] == version]
-    return own[own["error"].notna() | ~np.isfinite(own["probability"].astype("float64"))]
+def _errors(log: _Log) -> dict[str, Any]:
+    """Attempts and failures of the challenger. A request at which the champion failed too says nothing about it."""
+    tried = ~log.ours & ~np.isin(log.request, log.request[log.ours & log.failed])
+    failed = tried & log.failed
+    waited = tried & log.staged & (log.answer | log.fallen)
+    last = log.error[np.flatnonzero(failed)[-1]] if failed.any() else None
+    return {
+        "attempts": len(np.unique(log.request[tried])),
+        "errors": len(np.unique(log.request[failed])),
+        "error": None if not failed.any() else str(last or "no probability")[:300],
+        "answer_attempts": int(waited.sum()),
+        "answer_errors": int((waited & log.failed).sum()),
+    }
 
 
 # -- speed ---------------------------------------------------------------------------------------------------------
-def _speeds(rows: pd.DataFrame, staged: pd.DataFrame, versions: _Pair) -> dict[str, Any]:
+def _speeds(log: _Log, rows: pd.DataFrame) -> dict[str, Any]:
     """Times of both versions. While the challenger only shadows, its rows are scored in small batches beside the
     answers, so that the roles differ; in the canary both have answers to compare."""
-    canary = staged[staged["stage"] == CANARY]
-    model = _speed(canary, "model_us", versions, ANSWER) or _speed(rows, "model_us", versions, SHADOW)
-    return {"model_us": model, "latency_us": _speed(canary, "latency_us", versions, ANSWER)}
+    model, whole = (rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("model_us", "latency_us"))
+    answered = log.staged & log.canary & log.answer
+    return {
+        "model_us": _speed(log, model, answered, answered) or _speed(log, model, log.answer, ~log.answer),
+        "latency_us": _speed(log, whole, answered, answered),
+    }
 
 
-def _speed(rows: pd.DataFrame, column: str, versions: _Pair, theirs: str) -> Speed | None:
-    ours = _times(rows, column, versions.champion, ANSWER)
-    other = _times(rows, column, versions.challenger, theirs)
-    return Speed(champion=ours, challenger=other, same_role=theirs == ANSWER) if ours and other else None
+def _speed(log: _Log, values: Array, ours: Array, theirs: Array) -> Speed | None:
+    first = _times(values[ours & log.ours & ~log.failed])
+    second = _times(values[theirs & ~log.ours & ~log.failed])
+    return Speed(champion=first, challenger=second, same_role=ours is theirs) if first and second else None
 
 
-def _times(rows: pd.DataFrame, column: str, version: int, role: str) -> Times | None:
-    """Median with its order-statistics interval, which assumes nothing of the distribution; None below 25 rows."""
-    of = (rows["version"] == version) & (rows["role"] == role) & rows["error"].isna() & (rows[column] > 0)
-    values = np.sort(rows.loc[of, column].to_numpy(dtype=np.float64))
-    reach = SURE * np.sqrt(len(values)) / 2
-    low, high = int(np.floor(len(values) / 2 - reach)), int(np.ceil(len(values) / 2 + reach))
-    if len(values) < MIN_TIMES or low < 0 or high >= len(values):
+def _times(values: Array) -> Times | None:
+    """Median with its order-statistics interval, which assumes nothing of the distribution; None below MIN_TIMES."""
+    known = np.sort(values[values > 0])
+    reach = SURE * np.sqrt(len(known)) / 2
+    low, high = int(np.floor(len(known) / 2 - reach)), int(np.ceil(len(known) / 2 + reach))
+    if len(known) < MIN_TIMES or low < 0 or high >= len(known):
         return None
-    middle, top = (float(np.quantile(values, q)) for q in (0.5, 0.99))
-    return Times(median=middle, p99=top, low=float(values[low]), high=float(values[high]), rows=len(values))
+    middle, top = (float(known[int(q * (len(known) - 1))]) for q in (0.5, 0.99))
+    return Times(median=middle, p99=top, low=float(known[low]), high=float(known[high]), rows=len(known))

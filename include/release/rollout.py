@@ -37,6 +37,7 @@ PLANNED_BLOCKS = 12  # about two and a half days: where the confidence sequence 
 PLANNED_ATTEMPTS = 300
 MIN_BLOCKS = 3  # below it a standard error over blocks says nothing
 MIN_ERRORS = 3  # one hiccup is no rate
+MIXED_ROLES = 5  # times the policy's floor
 SPREAD_FLIGHTS = 100  # a spread of fewer is too uncertain to judge
 
 Stage = Literal["shadow", "approval", "canary"]
@@ -217,12 +218,16 @@ def _errors(policy: Rollout, name: str, errors: int, attempts: int, what: str, l
 
 
 def _slow(policy: Rollout, name: str, speed: Speed | None, what: str) -> Check:
-    """Bad: surely slower by the ratio, and by an amount that anybody would notice: machines are noisy."""
+    """Bad: surely slower by the ratio, and by an amount that anybody would notice: machines are noisy.
+
+    The amount is larger while the roles differ: a shadow is timed in a thread that waits for the answers' own.
+    """
     limit = policy.max_slowdown
     if speed is None:
         return _check(name, False, True, None, None, limit, "ratio", "too few times to compare")
     ours, theirs = speed.champion, speed.challenger
-    ratio, noticed = theirs.median / ours.median, theirs.median - ours.median > policy.slowdown_us
+    floor = policy.slowdown_us * (1 if speed.same_role else MIXED_ROLES)
+    ratio, noticed = theirs.median / ours.median, theirs.median - ours.median > floor
     interval = (theirs.low / ours.high, theirs.high / ours.low)
     roles = "" if speed.same_role else " (in the shadow, in small batches)"
     reason = (
