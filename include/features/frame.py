@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include import files, lake, times
-from include.contracts import ENTITY, EVENT_TIME, FRAME_IDENTITY, OUTCOME, SCHEDULE, TARGET, VIEWS, Ref
+from include.contracts import ENTITY, EVENT_TIME, KNOWN_AT, OUTCOME, SCHEDULE, TARGET, VIEWS, Ref
 from include.features import engine, store
 from include.models.spec import ModelSpec
 from include.settings import Settings
@@ -70,6 +71,44 @@ def build_window(
     return _keep(settings, _join(settings, spec, snapshot, entities))
 
 
+def build_scoring(
+    settings: Settings,
+    spec: ModelSpec,
+    versions: dict[str, int],
+    snapshot: Ref,
+    as_of: str,
+    start: str,
+    end: str,
+    made: pa.Table | None = None,
+) -> Ref:
+    """As `build_window`, for batch scoring: no label, and what was known at each row's own moment, which is as-of for
+    a flight of the future and sched_dep - horizon for one of the past (see `moments`). It may have no rows.
+
+    Columns: FRAME_IDENTITY without the label, `known_at` (= as_of), the features; null: no usable row, or nothing
+    happened. `made` (flight_id, event_timestamp, known_at) names flights and their moments instead: scores that were
+    made, to be made again; a flight that is not in the schedule as published at as_of is left out.
+    """
+    span = (times.parse(start), times.parse(end) - timedelta(microseconds=1))
+    entities = _entities(settings, spec, versions, times.parse(as_of), span).drop_columns(TARGET)
+    names = [*entities.column_names, KNOWN_AT]
+    if made is None:
+        now = pa.scalar(times.parse(as_of), entities.schema.field(EVENT_TIME).type)
+        at = entities[EVENT_TIME]
+        at = pc.if_else(pc.less(at, now), at, now)
+        entities = entities.drop_columns(EVENT_TIME).append_column(EVENT_TIME, at)
+        entities = entities.append_column(KNOWN_AT, pa.repeat(now, entities.num_rows))
+    else:
+        own = made.select([ENTITY, EVENT_TIME, KNOWN_AT])
+        entities = entities.drop_columns(EVENT_TIME).join(own, keys=ENTITY, join_type="inner")
+    return _keep(settings, _join(settings, spec, snapshot, entities.select(names)))
+
+
+def moments(spec: ModelSpec, as_of: str, start: str, end: str) -> tuple[datetime, datetime]:
+    """Between which instants the knowledge lies that scores of flights scheduled in [start, end) are made from."""
+    now = times.parse(as_of)
+    return min(times.parse(start) - spec.horizon, now), min(times.parse(end) - spec.horizon, now)
+
+
 def load(frame: Ref, start: str | None = None, end: str | None = None) -> pd.DataFrame:
     """Rows of a frame with sched_dep in [start, end), in order."""
     rows = pd.read_parquet(frame["uri"])
@@ -103,7 +142,7 @@ def _join(settings: Settings, spec: ModelSpec, snapshot: Ref, entities: pa.Table
         raise RuntimeError(f"Feast returned {features.num_rows} rows for {entities.num_rows} flights")
     schema = pa.schema([*entities.schema, *(pa.field(name, pa.float32()) for name in spec.features)])
     rows = entities.join(features, keys=ENTITY, join_type="left outer")
-    rows = rows.select([*FRAME_IDENTITY, *spec.features]).cast(schema)
+    rows = rows.select(schema.names).cast(schema)
     return rows.sort_by([("sched_dep", "ascending"), (ENTITY, "ascending")]).combine_chunks()
 
 
