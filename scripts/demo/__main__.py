@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 
 import httpx
 
-from include import clock
 from include.files import write_json
-from scripts.demo import airflow, drive, report
+from scripts.demo import airflow, drive, follow, report
 from scripts.demo.story import chapters
 from scripts.stack import control
 from scripts.stack.config import BadPort, Stack, from_environment
 
-_LIVE = ("ingest", "monitor", "train")
+_LIVE = ("ingest", "monitor", "train", "release", "collect", "score")
 
 
 def main() -> int:
@@ -24,9 +22,8 @@ def main() -> int:
         stack = control.up(from_environment(), _say)
         with airflow.connect(stack) as client:
             played = _play(client, stack)
-            _go_live(client, stack)
             found = report.build(client, stack, played, time.monotonic() - begin)
-    except (control.StackError, BadPort, drive.DemoFailed) as error:
+    except (control.StackError, BadPort, follow.DemoFailed) as error:
         print(f"\nThe demo stopped.\n{error}", file=sys.stderr)
         return 1
     except httpx.HTTPError as error:
@@ -44,21 +41,15 @@ def main() -> int:
     return 0
 
 
-def _play(client: httpx.Client, stack: Stack) -> list[drive.Played]:
+def _play(client: httpx.Client, stack: Stack) -> list[follow.Played]:
     story = chapters(stack.settings)
-    drive.wait_for_dags(client, {chapter.dag for chapter in story}, _say)
-    played: list[drive.Played] = []
+    drive.wait_for_dags(client, {chapter.dag for chapter in story} | set(_LIVE), _say)
+    for dag in _LIVE:  # before the clock has started, what a schedule starts ends at once
+        airflow.unpause(client, dag)
+    played: list[follow.Played] = []
     for chapter in story:
         played.append(drive.play(client, stack, chapter, played[-1] if played else None, _say))
     return played
-
-
-def _go_live(client: httpx.Client, stack: Stack) -> None:
-    """From here on the schedules run: data time goes on from the anchor, with the wall clock."""
-    settings = stack.settings
-    clock.start(settings.home / "clock.json", datetime.now(UTC), settings.anchor, settings.speed)
-    for dag in _LIVE:
-        airflow.unpause(client, dag)
 
 
 def _say(line: str) -> None:

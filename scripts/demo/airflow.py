@@ -14,8 +14,8 @@ _ATTEMPTS = 8
 ENDED = ("success", "failed")
 
 
-def connect(stack: Stack) -> httpx.Client:
-    headers = {"Authorization": f"Bearer {control.token(stack)}"}
+def connect(stack: Stack, user: str = "admin") -> httpx.Client:
+    headers = {"Authorization": f"Bearer {control.token(stack, user)}"}
     return httpx.Client(base_url=f"{stack.url}/api/v2", headers=headers, timeout=30, trust_env=False)
 
 
@@ -81,3 +81,18 @@ def clear_failed(client: httpx.Client, dag: str, run_id: str) -> None:
 def import_errors(client: httpx.Client) -> list[str]:
     found = get(client, "/importErrors") or {}
     return [f"{e['filename']}:\n{e['stack_trace']}" for e in found.get("import_errors", [])]
+
+
+def questions(client: httpx.Client, dag: str, run_id: str) -> list[dict[str, Any]]:
+    """Approvals of a run that nobody has answered yet."""
+    found = get(client, f"/dags/{dag}/dagRuns/{run_id}/hitlDetails", response_received=False)
+    return (found or {}).get("hitl_details", [])
+
+
+def answer(client: httpx.Client, question: dict[str, Any], chosen: str, reason: str) -> None:
+    """Answer an approval as the client's user."""
+    ti = question["task_instance"]
+    run = f"/dags/{ti['dag_id']}/dagRuns/{ti['dag_run_id']}"
+    path = f"{run}/taskInstances/{ti['task_id']}/{ti['map_index']}/hitlDetails"
+    body = {"chosen_options": [chosen], "params_input": {"reason": reason}}
+    client.patch(path, json=body).raise_for_status()

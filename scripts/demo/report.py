@@ -11,8 +11,8 @@ import httpx
 
 from include.files import read_json
 from include.release import ledger as book
-from scripts.demo import airflow, drive
-from scripts.demo.drive import Played
+from scripts.demo import airflow, release
+from scripts.demo.follow import Played
 from scripts.stack.config import Stack, passwords
 
 _SCORES = ("log_loss", "auc", "brier")
@@ -21,7 +21,7 @@ _WIDTH = 100
 
 def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: float) -> dict[str, Any]:
     """The report; plain JSON values."""
-    parts = [_chapter(client, stack, one) for one in played if one.state != drive.NOT_NEEDED]
+    parts = [_chapter(client, stack, one) for one in played if one.state != release.NOT_NEEDED]
     engine = book.connect(stack.settings.ledger_url)
     live = book.current(engine, stack.settings.model)
     return {
@@ -35,6 +35,7 @@ def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: flo
         "open": {
             "airflow": stack.url,
             "mlflow": stack.mlflow_url,
+            "service": stack.service_url,
             "user": "admin",
             "password": passwords(stack)["admin"],
             "data": str(stack.home),
@@ -42,14 +43,20 @@ def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: flo
     }
 
 
+_RETURNED = {
+    "ingest": ("validate", "publish"),
+    "train": ("plan", "fit", "evaluate", "log", "gate", "release"),
+    "monitor": ("plan", "measure", "request"),
+    "release": (),
+}
+_PAGES = {"ingest": "validate", "train": "gate", "monitor": "measure"}
+
+
 def _chapter(client: httpx.Client, stack: Stack, one: Played) -> dict[str, Any]:
     dag, run_id = one.chapter.dag, one.run_id
-    returned = {
-        task: airflow.result(client, dag, run_id, task) or {}
-        for task in ("plan", "validate", "publish", "fit", "evaluate", "log", "gate", "release", "measure", "request")
-    }
-    details = {"ingest": _ingest, "train": _train, "monitor": _monitor}[dag](returned)
-    page = {"ingest": "validate", "train": "gate", "monitor": "measure"}[dag]
+    returned = {task: airflow.result(client, dag, run_id, task) or {} for task in _RETURNED[dag]}
+    details = _release(stack, one) if dag == "release" else _DETAILS[dag](returned)
+    page = ("canary" if one.state == "success" else "shadow") if dag == "release" else _PAGES[dag]
     return {
         "chapter": one.chapter.key,
         "title": one.chapter.title,
@@ -102,13 +109,28 @@ def _monitor(returned: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _release(stack: Stack, one: Played) -> dict[str, Any]:
+    """What the ledger says of the release's way."""
+    ledger = book.connect(stack.settings.ledger_url)
+    mine = [row for row in book.history(ledger, stack.settings.model) if row["run"] == f"release/{one.run_id}"]
+    steps = [
+        {"kind": row["kind"], "actor": row["actor"], "at": f"{row['recorded_at']:%H:%M:%S}Z", "reason": row["reason"]}
+        for row in mine
+    ]
+    asks = f"{stack.url}/dags/release/runs/{quote(one.run_id, safe='')}/tasks/approval/required_actions"
+    return {"version": one.version, "steps": steps, "approve_at": asks if one.state == release.WAITS else None}
+
+
+_DETAILS = {"ingest": _ingest, "train": _train, "monitor": _monitor}
+
+
 # -- the text -----------------------------------------------------------------------------------------------------
 def text(report: dict[str, Any]) -> str:
     """The report for a person at a terminal."""
     lines = ["", "=" * 100, "What ran"]
     for part in report["chapters"]:
         again = " (in an earlier demo)" if part["done_before"] else ""
-        lines.append(f"  {part['chapter']:<14}{part['dag']:<9}{part['state']:<9}{part['seconds']:7.1f} s{again}")
+        lines.append(f"  {part['chapter']:<15}{part['dag']:<9}{part['state']:<15}{part['seconds']:7.1f} s{again}")
         lines += [f"      {line}" for line in _TEXTS[part["dag"]](part)]
     live, found = report["live"], report["open"]
     lines += [
@@ -117,6 +139,7 @@ def text(report: dict[str, Any]) -> str:
         "",
         f"Airflow   {found['airflow']}   user {found['user']}, password {found['password']}",
         f"MLflow    {found['mlflow']}",
+        f"Service   {found['service']}/predict   (/openapi.json, /metrics)",
         "The stack stays up and takes in an hour of flights every hour. `make status`, `make logs`, `make down`.",
         f"This report: {found['data']}/demo/report.json   ({report['seconds']:.0f} s in all)",
     ]
@@ -150,6 +173,15 @@ def _monitor_text(part: dict[str, Any]) -> list[str]:
     return [*wrap(f"verdict: {verdict.get('reason')}", _WIDTH), f"Evidently's report: {part['page']}"]
 
 
+def _release_text(part: dict[str, Any]) -> list[str]:
+    lines = [f"version {part['version']}"]
+    for step in part["steps"]:
+        lines += wrap(f"{step['at']}  {step['kind']:<10} by {step['actor']}: {step['reason']}", _WIDTH)
+    if part["approve_at"]:
+        lines.append(f"YOUR ANSWER  {part['approve_at']}   (user operator; then watch it go on by itself)")
+    return [*lines, f"evidence    {part['page']}"]
+
+
 def _estimate(found: dict[str, Any] | None) -> str:
     if not found:
         return "-"
@@ -162,4 +194,4 @@ def _or_none(value: Any) -> str:
     return "none" if value is None else f"version {value}"
 
 
-_TEXTS = {"ingest": _ingest_text, "train": _train_text, "monitor": _monitor_text}
+_TEXTS = {"ingest": _ingest_text, "train": _train_text, "monitor": _monitor_text, "release": _release_text}

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from include.files import write_text
+from include.release import ledger
 from include.settings import ROOT
 from scripts.stack import processes, supervisor
 from scripts.stack.config import POOLS, Stack, environment, passwords, remember, running_ports
@@ -55,6 +56,7 @@ def _start(stack: Stack, say: Say) -> None:
     check_disk(stack)
     check_ports(stack)
     migrate(stack, say)
+    ledger.connect(stack.settings.ledger_url).dispose()  # its schema is there before anybody asks it
     remember(stack)
     say("Starting Airflow (api-server, scheduler, dag-processor, triggerer), MLflow and the prediction service …")
     supervisor.start(stack)
@@ -109,7 +111,7 @@ def migrate(stack: Stack, say: Say) -> None:
 
 def _restart_broken(stack: Stack) -> None:
     for name, info in supervisor.states(stack).items():
-        if info["statename"] in (*_BROKEN, "STOPPED"):
+        if name in supervisor.programs(stack) and info["statename"] in (*_BROKEN, "STOPPED"):
             supervisor.call(stack, "startProcess", name, False)
 
 

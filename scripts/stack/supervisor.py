@@ -80,6 +80,11 @@ def programs(stack: Stack) -> dict[str, list[str]]:
     }
 
 
+def on_demand(stack: Stack) -> dict[str, list[str]]:
+    """Programs that only start when they are asked for, and belong to no stack's health."""
+    return {"replay": [sys.executable, "-m", "scripts.demo.replay", stack.service_url]}
+
+
 def write_config(stack: Stack) -> Path:
     """Write var/stack/supervisord.conf. It holds no secret: those are in the environment of supervisord."""
     names = {"socket": socket_path(stack), "logs": stack.logs, "folder": stack.folder, "root": ROOT}
@@ -88,6 +93,9 @@ def write_config(stack: Stack) -> Path:
     for priority, (name, command) in enumerate(programs(stack).items(), start=1):
         line = shlex.join(command).replace("%", "%%")
         text += _PROGRAM.format(name=name, command=line, priority=priority, logs=escaped["logs"])
+    for name, command in on_demand(stack).items():
+        line = shlex.join(command).replace("%", "%%")
+        text += _PROGRAM.format(name=name, command=line, priority=99, logs=escaped["logs"]) + "autostart = false\n"
     return write_text(stack.folder / "supervisord.conf", text)
 
 
@@ -127,6 +135,12 @@ def states(stack: Stack) -> dict[str, dict[str, Any]]:
     except NotRunning:
         return {}
     return {info["name"]: info for info in found}
+
+
+def ensure(stack: Stack, name: str) -> None:
+    """Start a program unless it runs."""
+    if states(stack).get(name, {}).get("statename") not in ("RUNNING", "STARTING"):
+        call(stack, "startProcess", name, False)
 
 
 def stop(stack: Stack) -> None:

@@ -1,0 +1,153 @@
+"""The demo's traffic: people who ask the service about flights. Run it through the stack: `make demo` starts it.
+
+- All the time: each flight of the published schedule is asked for when data time reaches its prediction moment, two
+  hours before its departure. Its features come from Feast's online store.
+- While a release looks for evidence (shadow, canary): the flights of the week before the clock's start are asked for
+  again and again, some dozens a second, with the features that serving had at each one's own moment, as the training
+  side joins them. Their outcomes are known, so the release can judge.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from include import clock, lake, times
+from include.contracts import ENTITY, EVENT_TIME, SCHEDULE
+from include.features import frame as frames
+from include.features import snapshot as snapshots
+from include.files import read_json, write_json
+from include.models import registry
+from include.release import ledger as book
+from include.settings import Settings
+
+WEEK = timedelta(days=7)
+RATE = 60.0  # requests a second while a release looks
+_KEYS = ("carrier", "flight", "origin", "dest", "distance")
+_IDLE = 1.0  # seconds between two looks at the ledger
+_PACE = timedelta(minutes=1)  # of data time, between two looks at the schedule
+_TOLD = 60.0  # seconds between two lines in the log
+
+
+def prepare(settings: Settings) -> Path:
+    """Write the replayed week's requests, in the order of their moments: home/demo/replay.json, one list."""
+    target = settings.home / "demo" / "replay.json"
+    if target.exists():
+        return target
+    spec, versions = registry.load(settings.model), frames.take_versions(settings)
+    end, start = settings.anchor, settings.anchor - WEEK
+    taken = snapshots.take(settings, versions, start - spec.horizon, end)
+    asked = (times.iso(end), times.iso(start), times.iso(end))
+    rows = frames.load(frames.build_window(settings, spec, versions, taken, *asked)).sort_values(EVENT_TIME)
+    flights = _schedule(settings, start, end)
+    rows = rows.merge(flights[[ENTITY, "sched_arr", "distance"]], on=ENTITY, suffixes=("_known", ""))
+    requests = [_request(row, row[EVENT_TIME], list(spec.features)) for row in rows.to_dict("records")]
+    return write_json(target, requests)
+
+
+def _schedule(settings: Settings, start: datetime, end: datetime) -> pd.DataFrame:
+    version = lake.catalog(settings.lake)["versions"][SCHEDULE.name]
+    rows = lake.read(settings.lake, SCHEDULE, version, (times.day(start), times.day(end))).to_pandas()
+    return rows[(rows["sched_dep"] >= start) & (rows["sched_dep"] < end)]
+
+
+def _request(row: dict[str, Any], at: datetime | None = None, features: list[str] | None = None) -> dict[str, Any]:
+    flight = {key: row[key] for key in _KEYS} | {key: row[key].isoformat() for key in ("sched_dep", "sched_arr")}
+    if at is not None and features is not None:
+        flight["at"] = at.isoformat()
+        flight["features"] = {name: None if math.isnan(row[name]) else row[name] for name in features}
+    return {"flight": flight}
+
+
+class Client:
+    """One connection to the service that is opened anew when it breaks. Counts what it was answered."""
+
+    def __init__(self, url: str) -> None:
+        self.address = urlsplit(url)
+        self.connection: http.client.HTTPConnection | None = None
+        self.answered: dict[int, int] = {}  # by status; 0: no answer
+
+    def ask(self, request: dict[str, Any]) -> int:
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection(self.address.hostname or "", self.address.port, timeout=10)
+        try:
+            body = json.dumps(request).encode()
+            self.connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            response = self.connection.getresponse()
+            response.read()
+            status = response.status
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            self.connection = None
+            status = 0
+        self.answered[status] = self.answered.get(status, 0) + 1
+        return status
+
+
+def run(settings: Settings, url: str) -> None:
+    """Ask until the process is ended."""
+    client, ledger = Client(url), book.connect(settings.ledger_url)
+    replayed = itertools.cycle(read_json(prepare(settings)))
+    world = _world(settings)
+    told = 0.0
+    while True:
+        for request in next(world):
+            client.ask(request)
+        stage = book.current(ledger, settings.model).stage
+        if stage in (book.SHADOW, book.CANARY):
+            _burst(client, replayed)
+        else:
+            time.sleep(_IDLE)
+        if time.monotonic() - told > _TOLD:
+            told = time.monotonic()
+            print(f"stage {stage or 'none'}; answers by status: {client.answered}", flush=True)
+
+
+def _burst(client: Client, replayed: Iterator[dict[str, Any]]) -> None:
+    """One second of replayed traffic, evenly paced; less when the service is slower than that."""
+    begin = time.monotonic()
+    for number in range(int(RATE)):
+        time.sleep(max(begin + number / RATE - time.monotonic(), 0.0))
+        if client.ask(next(replayed)) == 0:
+            time.sleep(_IDLE)  # it restarts
+            return
+
+
+def _world(settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """At each step the requests about flights whose prediction moment has come since the step before."""
+    spec = registry.load(settings.model)
+    since: datetime | None = None
+    while True:
+        now = clock.load(settings.home / "clock.json").at(datetime.now(UTC))
+        begin = (since or now) + spec.horizon
+        if now - (since or now) < _PACE and since is not None:
+            yield []
+            continue
+        due = _schedule(settings, begin, now + spec.horizon)
+        since = now
+        yield [_request(row) for row in due.to_dict("records")]
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    if sys.argv[1:] == ["prepare"]:
+        prepare(Settings())
+    else:
+        run(Settings(), sys.argv[1])
