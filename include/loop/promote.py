@@ -20,6 +20,7 @@ from include.models import registry
 from include.packaging import bento
 from include.packaging import page as rehearsal_page
 from include.packaging import rehearse as rehearsal
+from include.packed import code_hash
 from include.release import ledger as book
 from include.release.ledger import Decision, Version
 from include.training import data, track
@@ -102,6 +103,7 @@ def release(
             frame=built,
             bundle=fitted["bundle"],
             bento=archive,
+            code_hash=code_hash(),
         ),
     )
     kind = "champion" if evaluated["champion"] is None else "challenger"
@@ -123,4 +125,5 @@ def _deploy(ledger: sa.Engine, decision: Decision, judged_against: int | None) -
         )
     if judged_against is None:
         return book.deploy(ledger, seen, decision, champion=decision.version, challenger=None)
-    return book.deploy(ledger, seen, decision, champion=seen.champion, challenger=decision.version)
+    waits = book.WAITING  # a challenger that was there, waiting or half-way, is superseded
+    return book.deploy(ledger, seen, decision, champion=seen.champion, challenger=decision.version, stage=waits)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from include import alerts, lake, times
 from include.contracts import ENTITY, OUTCOME, TARGET
 from include.crashpoints import reached
-from include.files import write_json
+from include.files import read_json, write_json
 from include.loop import common
 from include.loop.common import Job
 from include.loop.run import Run, Skip, Stop
@@ -211,8 +211,15 @@ def _observe(run: Run, job: Job, live: Deployment, now: datetime) -> observe.Obs
         unseen_after=max(seen_by),
         maturity=registry.load(name).label_maturity,
         generation=live.generation,
-        broken=spool.broken(run.settings, name, job["version"]),
+        broken=_broken(run, live),
     )
+
+
+def _broken(run: Run, live: Deployment) -> str | None:
+    """Why no worker of the service that follows this deployment can load the challenger; None if one can."""
+    said = [read_json(file) for file in sorted((run.settings.home / "service").glob("*.json"))]
+    reasons = [s["broken"].get(str(live.challenger)) for s in said if s["generation"] >= live.generation]
+    return str(reasons[0]) if reasons and all(reasons) else None
 
 
 def _labels(run: Run, rows: pd.DataFrame, now: datetime) -> pd.DataFrame:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include import alerts, bundle, files, times
+from include import alerts, bundle, files
 from include.crashpoints import reached
 from include.loop import common, score
 from include.loop.common import Job
@@ -49,13 +47,7 @@ def _plan(run: Run) -> Job:
         book.version(ledger, name, good)
     except book.UnknownVersion as error:
         raise Stop(f"version: {error}; nothing was changed") from error
-    since = min(times.parse(row["as_of"]) for row in _reign(deployed, bad))
-    return {"model": name, "version": good, "bad": bad, "since": times.iso(since), "reason": reason, "as_of": run.now()}
-
-
-def _reign(deployed: list[dict[str, Any]], version: int) -> list[dict[str, Any]]:
-    """The deployments in which a version has answered anybody: as champion, or as a canary before."""
-    return [row for row in deployed if row["champion"] == version or (row["challenger"] == version and row["share"])]
+    return {"model": name, "version": good, "bad": bad, "reason": reason, "as_of": run.now()}
 
 
 def rehearse(run: Run, job: Job) -> Job:
@@ -104,14 +96,14 @@ def _deploy(run: Run, live: Deployment, decision: book.Decision, job: Job) -> De
 def affected(run: Run, job: Job) -> Job:
     """The blast radius: every prediction that the bad version has answered, as a file and a page."""
     spool.collect(run.settings)
-    made = spool.made_by(run.settings, job["model"], job["bad"], times.parse(job["since"]))
+    made = spool.made_by(run.settings, job["model"], job["bad"])
     target = run.page.parent / "affected.parquet"
     with files.replacing(target) as part:
         pq.write_table(made, part)
     reached("rollback.affected.file")
     affected_page.write(made, job, run.page)
     flights = pc.count_distinct(made["flight_id"]).as_py() if made.num_rows else 0
-    return {"predictions": made.num_rows, "flights": flights, "since": job["since"], "uri": str(target)}
+    return {"predictions": made.num_rows, "flights": flights, "uri": str(target)}
 
 
 def rescore(run: Run, job: Job) -> Job:

@@ -20,8 +20,8 @@ def write(made: pa.Table, job: Mapping[str, Any], path: Path) -> Path:
     """`made`: rows of PREDICTIONS that the bad version answered; all of them lie beside the page as a Parquet file."""
     flights = pc.count_distinct(made[ENTITY]).as_py() if made.num_rows else 0
     told = (
-        f"Version {job['bad']} has answered {made.num_rows:,} requests about {flights:,} flights since {job['since']} "
-        f"(data time), as far as the log was sampled and kept. Version {job['version']} is champion."
+        f"Version {job['bad']} has answered {made.num_rows:,} requests about {flights:,} flights, as far as "
+        f"the log was sampled and kept. Version {job['version']} is champion."
     )
     newest = made.sort_by([("wall", "descending")]).slice(0, SHOWN)
     columns = ["prediction_id", ENTITY, "stage", "probability", "at", "wall", "weight"]
