@@ -335,10 +335,18 @@ def _check(
     told = reason[0].upper() + reason[1:] + "."
     if interval is not None and not all(map(isfinite, interval)):
         interval = None
+    if value is not None and not isfinite(value):
+        value = None
     return Check(
-        name=name, bad=bad, passed=passed and not bad, value=value, interval=interval, threshold=threshold, unit=unit,
+        name=name,
+        bad=bad,
+        passed=passed and not bad,
+        value=value,
+        interval=interval,
+        threshold=threshold,
+        unit=unit,
         reason=told,
-    )  # fmt: skip
+    )
 
 
 def _told(found: Mean, interval: tuple[float, float] | None) -> str:
