@@ -1,0 +1,327 @@
+"""The release's steps against a real ledger, log and lake: each move once, whatever is repeated; real flights, real
+outcomes, and scores of a made-up quality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include import alerts, clock, lake, times
+from include.contracts import ENTITY, FEATURES, OUTCOME, SCHEDULE, TARGET
+from include.files import write_json
+from include.loop import freeze, release
+from include.loop.run import Run, Skip, Stop
+from include.models import registry
+from include.models.spec import Rollout
+from include.packed import code_hash
+from include.release import ledger as book
+from include.release import releases
+from include.release.ledger import Decision, Version
+from include.serving.recorder import Entry, Recorder
+from include.serving.router import side
+from include.settings import Settings
+from include.training import track
+from tests.conftest import END, copy_home, once
+from tests.packaging import tiny
+
+NAMES = tuple(FEATURES)
+MODEL = "flights_on_time"
+ASKED = {"chosen_options": ["Approve"], "params_input": {"reason": "looks good"}, "responded_by_user": {"name": "ann"}}
+
+
+class Installation(NamedTuple):
+    settings: Settings
+    flights: pd.DataFrame
+
+
+def local(home: Path) -> Settings:
+    return Settings(home=home, mlflow_uri=f"sqlite:///{home / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def prepared(history: Settings, shared_folder: Path) -> Settings:
+    """January, a registered model with three versions, and a ledger whose champion is version 1."""
+    settings = local(shared_folder / "release")
+    once(shared_folder, "release", lambda: _prepare(history, settings))
+    return settings
+
+
+def _prepare(history: Settings, settings: Settings) -> str:
+    copy_home(history.home, settings.home)
+    api = track.client(settings)
+    api.create_registered_model(MODEL)
+    ref = tiny.save(settings)
+    ledger = book.connect(settings.ledger_url)
+    for number in (1, 2, 3):
+        api.create_model_version(MODEL, "runs:/x/model")
+        entry = Version(MODEL, number, "x", "c", END, "2013-01-12", ref, ref, ref, code_hash())
+        book.add_version(ledger, entry)
+    book.deploy(ledger, book.current(ledger, MODEL), decided("champion", 1), 1, None)
+    clock.start(settings.home / "clock.json", times.parse(END), times.parse(END), 1.0)
+    return "made"
+
+
+def decided(kind: str, version: int) -> Decision:
+    return Decision(f"test/{kind}/{version}", MODEL, kind, "test", "because", END, version)
+
+
+@pytest.fixture
+def world(prepared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """A copy with challenger 2, which waits."""
+    monkeypatch.chdir(tmp_path)
+    settings = local(copy_home(prepared.home, tmp_path / "var"))
+    ledger = book.connect(settings.ledger_url)
+    book.deploy(ledger, book.current(ledger, MODEL), decided("challenger", 2), 1, 2, stage=book.WAITING)
+    versions = lake.catalog(settings.lake)["versions"]
+    flights = lake.read(settings.lake, SCHEDULE, versions[SCHEDULE.name], ("2013-01-14", "2013-01-29")).to_pandas()
+    labels = lake.read(settings.lake, OUTCOME, versions[OUTCOME.name]).to_pandas()
+    yield Installation(settings, flights.merge(labels[[ENTITY, TARGET]], on=ENTITY).sort_values("sched_dep"))
+
+
+def run(world: Installation, task: str, hours: float = 0.0, name: str = "release/r1", **params: Any) -> Run:
+    page = world.settings.reports / name / task / "index.html"
+    looked = times.iso(times.parse(END) + timedelta(hours=hours))
+    return Run(world.settings, name, page, params, wall=looked, looked=looked)
+
+
+def serve(world: Installation, shift: float = 0.0, every: int = 5, error: str | None = None) -> None:
+    """Have the service's log say that it answered: champion and challenger as skilled as each other, the challenger's
+    log odds moved by `shift`; or failing with `error`."""
+    live = book.current(book.connect(world.settings.ledger_url), MODEL)
+    rows = world.flights.iloc[::every]
+    rng = np.random.default_rng(live.generation)
+    odds = -1.3 + 1.2 * (rows[TARGET].to_numpy() - 0.25) + rng.normal(0, 0.6, len(rows))
+    scores = {live.champion: sigmoid(odds), live.challenger: sigmoid(odds + rng.normal(0, 0.05, len(rows)) + shift)}
+    recorder = Recorder(world.settings.predictions, "worker")
+    for i, flight in enumerate(rows.to_dict("records")):
+        aside = side(f"{MODEL}/{live.release}", flight[ENTITY]) < live.share if live.stage == book.CANARY else False
+        answers, beside = (live.challenger, live.champion) if aside else (live.champion, live.challenger)
+        assert answers is not None
+        assert beside is not None
+        at = flight["sched_dep"].to_pydatetime() - timedelta(hours=2)
+        failed = error if answers == live.challenger else None
+
+        def shadow(_: np.ndarray, p: float = scores[beside][i], version: int = beside) -> np.ndarray:
+            if error and version == live.challenger:
+                raise RuntimeError(error)
+            return np.array([p])
+
+        recorder.put(
+            Entry(
+                prediction_id=f"{live.generation}-{i}",
+                model=MODEL,
+                version=answers,
+                generation=live.generation,
+                stage=live.stage,
+                flight={k: flight[k] for k in (ENTITY, "carrier", "flight", "origin", "dest", "distance")}
+                | {k: flight[k].to_pydatetime() for k in ("sched_dep", "sched_arr")},
+                row=np.zeros(len(NAMES), dtype=np.float32),
+                features=NAMES,
+                probability=None if failed else float(scores[answers][i]),
+                error=failed,
+                stale="",
+                given=True,
+                latency_us=300 + float(rng.uniform(0, 50)),
+                model_us=30 + float(rng.uniform(0, 5)),
+                weight=1.0,
+                at=at,
+                wall=at,
+                shadow=shadow,
+                shadow_version=beside,
+            )
+        )
+    recorder.close()
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def live(world: Installation) -> book.Deployment:
+    return book.current(book.connect(world.settings.ledger_url), MODEL)
+
+
+def kinds(world: Installation) -> list[str]:
+    return [row["kind"] for row in book.history(book.connect(world.settings.ledger_url), MODEL)]
+
+
+def in_shadow(world: Installation, **params: Any) -> dict[str, Any]:
+    return release.plan(run(world, "plan", **params))
+
+
+def test_a_good_challenger_becomes_champion_step_by_step(world: Installation) -> None:
+    job = in_shadow(world)
+    assert in_shadow(world) == job
+    assert (live(world).stage, live(world).challenger) == (book.SHADOW, 2)
+    assert release.shadow(run(world, "shadow"), job) is None
+    serve(world)
+    shadowed = release.shadow(run(world, "shadow", 0.1), job)
+    assert shadowed is not None
+    asked = release.ask(run(world, "ask", 0.1), job, shadowed)
+    assert release.ask(run(world, "ask", 0.1), job, shadowed) == asked
+    assert "version 2" in asked["subject"]
+    assert "labelled" in asked["text"]
+    assert (live(world).stage, live(world).share) == (book.APPROVAL, 0.0)
+    for _ in range(2):
+        assert release.answered(run(world, "answered", 0.2), job, ASKED)["actor"] == "ann"
+    assert release.canary(run(world, "canary", 0.3), job) is None
+    shares = [live(world).share]
+    while (seen := release.canary(run(world, "canary", 0.4), job)) is None:
+        assert len(shares) < 5
+        serve(world, every=1)
+        if live(world).share != shares[-1]:
+            shares.append(live(world).share)
+    assert shares == list(registry.load(MODEL).rollout.steps)
+    for _ in range(2):
+        done = release.promote(run(world, "promote", 0.5), job, seen)
+        assert (done["version"], done["before"]) == (2, 1)
+    assert live(world) == book.Deployment(MODEL, 7, 2, None, "", 0.0, job["release"])
+    assert track.get_aliases(world.settings, MODEL) == {"champion": "2"}
+    assert kinds(world) == [
+        *("champion", "challenger", "shadow", "approval", "approved"),
+        "canary",
+        "canary",
+        "promotion",
+    ]
+    with pytest.raises(Skip, match="is champion"):
+        release.canary(run(world, "canary", 0.6), job)
+
+
+def test_a_bad_challenger_leaves_by_itself_and_the_run_says_why(world: Installation) -> None:
+    job = in_shadow(world)
+    serve(world, shift=1.5, every=2)
+    for _ in range(2):
+        with pytest.raises((Stop, Skip)) as stopped:
+            release.shadow(run(world, "shadow", 0.1), job)
+    assert (live(world).champion, live(world).challenger, live(world).stage) == (1, None, "")
+    assert kinds(world)[-1] == "rollback"
+    assert "over or was superseded" in str(stopped.value)
+    page = (world.settings.reports / "release/r1/shadow/index.html").read_text()
+    assert "rolled back" in page
+    (alert,) = alerts.sent(world.settings)
+    assert "version 2" in alert["text"]
+    assert "Rolled back" in alert["text"]
+    assert track.get_aliases(world.settings, MODEL) == {"champion": "1"}
+
+
+def test_a_challenger_that_errs_leaves_before_it_has_answered_anybody(world: Installation) -> None:
+    job = in_shadow(world)
+    serve(world, error="boom")
+    with pytest.raises(Stop, match="fail"):
+        release.shadow(run(world, "shadow", 0.1), job)
+    assert live(world).challenger is None
+
+
+def test_what_the_service_cannot_load_leaves(world: Installation) -> None:
+    job = in_shadow(world)
+    state = {"generation": live(world).generation, "broken": {"2": "hash differs"}}
+    write_json(world.settings.home / "service" / "a.json", state)
+    with pytest.raises(Stop, match="hash differs"):
+        release.shadow(run(world, "shadow", 0.1), job)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends", "kind"),
+    [
+        ({**ASKED, "chosen_options": ["Reject"]}, Skip, "rejected"),
+        ({"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": None}, Stop, "expired"),
+    ],
+)
+def test_without_an_approval_it_leaves(
+    world: Installation, answer: dict[str, Any], ends: type[Exception], kind: str
+) -> None:
+    job = in_shadow(world)
+    serve(world)
+    shadowed = release.shadow(run(world, "shadow", 0.1), job)
+    assert shadowed is not None
+    release.ask(run(world, "ask", 0.1), job, shadowed)
+    with pytest.raises(ends, match=kind):
+        release.answered(run(world, "answered", 0.2), job, answer)
+    assert (live(world).champion, live(world).challenger) == (1, None)
+    said = releases.approval(book.connect(world.settings.ledger_url), job["release"])
+    assert said is not None
+    assert said.answer == kind
+    assert bool(alerts.sent(world.settings)) == (kind == "expired")
+
+
+def test_a_newer_challenger_supersedes_it(world: Installation) -> None:
+    job = in_shadow(world)
+    ledger = book.connect(world.settings.ledger_url)
+    book.deploy(ledger, live(world), decided("challenger", 3), 1, 3, stage=book.WAITING)
+    with pytest.raises(Skip, match="version 3 is the challenger"):
+        release.shadow(run(world, "shadow", 0.1), job)
+    assert live(world).challenger == 3
+    newer = release.plan(run(world, "plan", name="release/r2"))
+    assert (newer["version"], live(world).stage) == (3, book.SHADOW)
+    with pytest.raises(Skip):
+        release.shadow(run(world, "shadow", 0.1), job)
+    assert in_shadow(world) == job  # cleared: it stays over
+    assert live(world).release == newer["release"]
+
+
+def test_nothing_is_promoted_while_frozen(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Rollout(approval=False, steps=(1.0,))
+    monkeypatch.setattr(
+        registry, "load", lambda name, load=registry.load: load(name).model_copy(update={"rollout": policy})
+    )
+    job = in_shadow(world)
+    freeze.change(run(world, "change", name="freeze/f1", frozen=True, reason="holidays"))
+    serve(world)
+    passed = release.shadow(run(world, "shadow", 0.1), job)
+    assert passed is not None
+    with pytest.raises(Skip, match="no approval"):
+        release.ask(run(world, "ask", 0.1), job, passed)
+    assert (live(world).stage, live(world).share) == (book.CANARY, 1.0)
+    serve(world)
+    assert release.canary(run(world, "canary", 0.2), job) is None
+    with pytest.raises(Stop, match="frozen by freeze: holidays"):
+        release.promote(run(world, "promote", 0.2), job, passed)
+    with pytest.raises(Stop, match="holidays"):
+        release.plan(run(world, "plan", name="release/r2"))
+    freeze.change(run(world, "change", name="freeze/f2", frozen=False, reason="over"))
+    seen = release.canary(run(world, "canary", 0.2), job)
+    assert seen is not None
+    assert release.promote(run(world, "promote", 0.2), job, seen)["version"] == 2
+
+
+def test_too_little_traffic_at_the_deadline_holds_and_tells_once(world: Installation) -> None:
+    job = in_shadow(world)
+    late = registry.load(MODEL).rollout.shadow_max_hours + 1
+    for _ in range(2):
+        assert release.shadow(run(world, "shadow", late), job) is None
+    assert live(world).stage == book.SHADOW
+    (alert,) = alerts.sent(world.settings)
+    assert "hold" in alert["text"]
+    serve(world)
+    assert release.shadow(run(world, "shadow", late), job) is not None
+
+
+@pytest.mark.parametrize(
+    ("version", "ends", "says"), [(1, Stop, "champion already"), (9, Stop, "no packaged version 9")]
+)
+def test_a_form_filled_in_wrongly_names_its_field(
+    world: Installation, version: int, ends: type[Exception], says: str
+) -> None:
+    with pytest.raises(ends, match=f"version: .*{says}"):
+        release.plan(run(world, "plan", version=version))
+    assert live(world).stage == book.WAITING
+
+
+def test_without_a_challenger_there_is_nothing_to_do(world: Installation) -> None:
+    ledger = book.connect(world.settings.ledger_url)
+    book.deploy(ledger, live(world), decided("rollback", 1), 1, None)
+    with pytest.raises(Skip, match="no challenger"):
+        release.plan(run(world, "plan"))
+    assert in_shadow(world, version=3)["version"] == 3  # but any packaged version may be asked for
+
+
+def test_a_freeze_needs_a_reason(world: Installation) -> None:
+    with pytest.raises(Stop, match="reason"):
+        freeze.change(run(world, "change", name="freeze/f1", frozen=True, reason=" "))
+    assert book.frozen(book.connect(world.settings.ledger_url), MODEL) is None
