@@ -94,7 +94,7 @@ class Rollout(Frozen):
     """
 
     shadow_requests: int = Field(default=300, ge=1)
-    shadow_labelled: int = Field(default=200, ge=0)  # distinct flights whose outcome is known
+    shadow_labelled: int = Field(default=500, ge=0)  # distinct flights whose outcome is known
     shadow_max_hours: float = Field(default=96.0, gt=0)
     approval: bool = True
     approval_hours: float = Field(default=72.0, gt=0)
@@ -107,9 +107,9 @@ class Rollout(Frozen):
     max_slowdown: float = Field(default=2.0, gt=1)  # ratio of the medians, challenger to champion
     slowdown_us: float = Field(default=50.0, ge=0)  # a difference of medians below it is nobody's concern
     loss_margin: float = Field(default=0.01, gt=0)  # log loss above the champion's, nats: what may still be noise
-    max_shift: float = Field(default=0.1, gt=0, lt=1)  # |mean difference of the scores| of the same requests
+    max_shift: float = Field(default=0.06, gt=0, lt=1)  # |mean difference of the scores| of the same requests
     max_calibration_gap: float = Field(default=0.05, gt=0, lt=1)  # by which |bias| may exceed the champion's
-    min_spread: float = Field(default=0.5, gt=0, lt=1)  # ratio of the spreads of the log odds, and its inverse
+    min_spread: float = Field(default=0.6, gt=0, lt=1)  # ratio of the spreads of the log odds, and its inverse
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

@@ -111,7 +111,7 @@ def _quality(policy: Rollout, seen: Observation) -> str:
     if seen.loss is None or seen.log_loss is None or seen.brier is None or seen.bias is None:
         return pictures.section("Quality", "No label is known yet.")
     order = ("challenger", "champion")
-    rows = [
+    rows: list[tuple[str | float, ...]] = [
         (METRICS["log_loss"].title, "nats", *(seen.log_loss[who] for who in order)),
         (METRICS["brier"].title, "–", *(seen.brier[who] for who in order)),
         (METRICS["bias"].title, "probability", *(_told(policy, seen.bias[who]) for who in order)),

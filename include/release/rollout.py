@@ -253,15 +253,19 @@ def _spread(policy: Rollout, seen: Observation) -> Check:
 
 
 def _shift(policy: Rollout, seen: Observation) -> Check:
+    """Two models of the same flights agree in the mean; one that does not is wrong, unless the labels surely favour it:
+    then it is the champion that is off."""
     limit = policy.max_shift
     if seen.shift is None:
         return _check("shift", False, True, None, None, limit, "probability", "no request has been scored by both yet")
     interval = sequence(seen.shift, policy.confidence)
+    favoured = seen.loss is not None and (found := sequence(seen.loss, policy.confidence)) is not None and found[1] < 0
     reason = f"its scores lie {_told(seen.shift, interval)} beside the champion's in the mean"
-    bad = interval is not None and (interval[0] > limit or interval[1] < -limit)
-    return _check(
-        "shift", bad, abs(seen.shift.value) <= limit, seen.shift.value, interval, limit, "probability", reason
-    )
+    if favoured:
+        reason += ", and the labels surely favour it"
+    bad = not favoured and interval is not None and (interval[0] > limit or interval[1] < -limit)
+    passed = favoured or abs(seen.shift.value) <= limit
+    return _check("shift", bad, passed, seen.shift.value, interval, limit, "probability", reason)
 
 
 # -- quality -------------------------------------------------------------------------------------------------------

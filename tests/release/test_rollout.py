@@ -279,6 +279,7 @@ def test_each_fault_alone_rolls_back(check: str, seen: dict[str, Any], state: St
         {"loss": mean(0.1, error=0.05)},  # not surely
         {"loss": mean(0.5, error=0.001, blocks=2)},  # of too few hours to tell
         {"spread": 0.0, "flights": 50},
+        {"shift": mean(0.2), "loss": mean(-0.1)},  # it is the champion that is off
         {"bias": {"champion": mean(-0.22, 0.02), "challenger": mean(-0.25, 0.02)}},  # a day of storms: both are off
     ],
 )
