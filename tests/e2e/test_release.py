@@ -3,7 +3,6 @@ outcomes, and scores of a made-up quality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +71,7 @@ def decided(kind: str, version: int) -> Decision:
 
 
 @pytest.fixture
-def world(prepared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def world(prepared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """A copy with challenger 2, which waits."""
     monkeypatch.chdir(tmp_path)
     settings = local(copy_home(prepared.home, tmp_path / "var"))
@@ -81,7 +80,7 @@ def world(prepared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     versions = lake.catalog(settings.lake)["versions"]
     flights = lake.read(settings.lake, SCHEDULE, versions[SCHEDULE.name], ("2013-01-14", "2013-01-29")).to_pandas()
     labels = lake.read(settings.lake, OUTCOME, versions[OUTCOME.name]).to_pandas()
-    yield Installation(settings, flights.merge(labels[[ENTITY, TARGET]], on=ENTITY).sort_values("sched_dep"))
+    return Installation(settings, flights.merge(labels[[ENTITY, TARGET]], on=ENTITY).sort_values("sched_dep"))
 
 
 def run(world: Installation, task: str, hours: float = 0.0, name: str = "release/r1", **params: Any) -> Run:
@@ -183,12 +182,8 @@ def test_a_good_challenger_becomes_champion_step_by_step(world: Installation) ->
         assert (done["version"], done["before"]) == (2, 1)
     assert live(world) == book.Deployment(MODEL, 7, 2, None, "", 0.0, job["release"])
     assert track.get_aliases(world.settings, MODEL) == {"champion": "2"}
-    assert kinds(world) == [
-        *("champion", "challenger", "shadow", "approval", "approved"),
-        "canary",
-        "canary",
-        "promotion",
-    ]
+    before = ["champion", "challenger", "shadow", "approval", "approved"]
+    assert kinds(world) == [*before, "canary", "canary", "promotion"]
     with pytest.raises(Skip, match="is champion"):
         release.canary(run(world, "canary", 0.6), job)
 
@@ -266,10 +261,8 @@ def test_a_newer_challenger_supersedes_it(world: Installation) -> None:
 
 
 def test_nothing_is_promoted_while_frozen(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = Rollout(approval=False, steps=(1.0,))
-    monkeypatch.setattr(
-        registry, "load", lambda name, load=registry.load: load(name).model_copy(update={"rollout": policy})
-    )
+    spec = registry.load(MODEL).model_copy(update={"rollout": Rollout(approval=False, steps=(1.0,))})
+    monkeypatch.setattr(registry, "load", lambda _: spec)
     job = in_shadow(world)
     freeze.change(run(world, "change", name="freeze/f1", frozen=True, reason="holidays"))
     serve(world)
@@ -302,13 +295,9 @@ def test_too_little_traffic_at_the_deadline_holds_and_tells_once(world: Installa
     assert release.shadow(run(world, "shadow", late), job) is not None
 
 
-@pytest.mark.parametrize(
-    ("version", "ends", "says"), [(1, Stop, "champion already"), (9, Stop, "no packaged version 9")]
-)
-def test_a_form_filled_in_wrongly_names_its_field(
-    world: Installation, version: int, ends: type[Exception], says: str
-) -> None:
-    with pytest.raises(ends, match=f"version: .*{says}"):
+@pytest.mark.parametrize(("version", "says"), [(1, "champion already"), (9, "no packaged version 9")])
+def test_a_form_filled_in_wrongly_names_its_field(world: Installation, version: int, says: str) -> None:
+    with pytest.raises(Stop, match=f"version: .*{says}"):
         release.plan(run(world, "plan", version=version))
     assert live(world).stage == book.WAITING
 
