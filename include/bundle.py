@@ -28,6 +28,7 @@ MODEL = "model.onnx"
 SCHEMA = "schema.json"
 INPUT = "features"
 OUTPUT = "probability"
+FORMAT = 1  # of the schema; bundles without it were made before there were `reference` and `serving`
 
 
 class BadInput(ValueError):
@@ -64,10 +65,17 @@ def schema(
     as_of: str,
     family: str,
     params: Mapping[str, Any],
+    reference: Mapping[str, float | None] | None = None,
+    serving: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The schema of a bundle: who the model is and, feature by feature, what include.contracts allows it to be."""
+    """The schema of a bundle: who the model is and, feature by feature, what include.contracts allows it to be.
+
+    `reference`: each feature's median in training (None: it has no value there), against which contributions are
+    taken; without it there are none. `serving`: the spec's policy (threshold, stale, log_rate).
+    """
     known = [FEATURES[name] for name in features]
     return {
+        "format": FORMAT,
         "model": model,
         "features": [{"name": f.name, "nullable": f.nullable, "low": f.low, "high": f.high} for f in known],
         "input": INPUT,
@@ -76,6 +84,8 @@ def schema(
         "as_of": as_of,
         "family": family,
         "params": dict(params),
+        **({} if reference is None else {"reference": dict(reference)}),
+        **({} if serving is None else {"serving": dict(serving)}),
     }
 
 
@@ -107,6 +117,8 @@ def load(source: Ref | Path | str, verify: bool = True) -> Bundle:
     if expected and content != expected:
         raise BadBundle(f"{path} has hash {content[:12]}, its reference says {expected[:12]}: it was altered")
     described = read_json(path / SCHEMA)
+    if described.get("format", FORMAT) != FORMAT:
+        raise BadBundle(f"{path} has format {described['format']}, this code reads format {FORMAT}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -143,7 +155,7 @@ def check_rows(schema: Mapping[str, Any], rows: Sequence[Any]) -> np.ndarray:
 
 def _values(names: list[str], wanted: set[str], row: Any, position: int) -> list[float]:
     if not isinstance(row, Mapping):
-        raise BadInput(f"row {position}: expected an object of features, got {type(row).__name__}", position)
+        raise BadInput(f"row {position}: expected an object of features, got {type(row).__name__}", position, "rows")
     if row.keys() != wanted:
         missing = [n for n in names if n not in row]
         unknown = sorted(str(n) for n in row.keys() - wanted)

@@ -90,7 +90,7 @@ def test_altered_incomplete_or_unfitting_bundle_is_refused(home: Settings) -> No
     [
         ([], "rows", "at least one row"),
         ({}, "rows", "at least one row"),
-        ([GOOD, 3], None, "row 1: expected an object"),
+        ([GOOD, 3], "rows", "row 1: expected an object"),
         ([{k: v for k, v in GOOD.items() if k != "temp"}], "temp", "row 0: missing feature 'temp'"),
         ([{**GOOD, "tempo": 1}], "tempo", "unknown feature 'tempo'"),
         ([{**GOOD, "temp": "41"}], "temp", "temp must be a number, got str"),
@@ -105,7 +105,7 @@ def test_altered_incomplete_or_unfitting_bundle_is_refused(home: Settings) -> No
         ([{**GOOD, "minute_of_day": -1}], "minute_of_day", "minute_of_day must lie in"),
     ],
 )
-def test_bad_rows_are_refused_by_name(rows: Any, field: str | None, says: str) -> None:
+def test_bad_rows_are_refused_by_name(rows: Any, field: str, says: str) -> None:
     with pytest.raises(bundle.BadInput, match=says) as caught:
         bundle.check_rows(_schema(), rows)
     assert caught.value.field == field

@@ -21,28 +21,12 @@ from pathlib import Path
 from include import crashpoints
 from include.contracts import Ref
 from include.files import hash_file, hash_folder, hash_value, read_json, replacing, write_json
+from include.packed import CODE, LOCK, SERVICE, code_hash
 from include.settings import ROOT, Settings
-
-CODE = (
-    "include/__init__.py",
-    "include/bundle.py",
-    "include/contracts.py",
-    "include/files.py",
-    "include/serving/__init__.py",
-    "include/serving/predict.py",
-    "include/serving/service.py",
-)
-LOCK = "include/serving/requirements.txt"
-SERVICE = "include.serving.service:Ratchet"
 
 
 class PackagingFailed(RuntimeError):
     """BentoML did not build the Bento; the message ends with what it said."""
-
-
-def code_hash() -> str:
-    """Identity of what serves: code and lock. A service may load another bundle only if this is equal."""
-    return hash_value({name: hash_file(ROOT / name) for name in (*CODE, LOCK)})
 
 
 def build(settings: Settings, bundle: Ref, model: str, version: str, labels: Mapping[str, str]) -> Ref:
@@ -99,8 +83,8 @@ def _compose(work: Path, bundle: Path, tag: str, labels: dict[str, str]) -> None
         "context": str(context),
         "out": str(work / "bento"),
         "created": read_json(bundle / "schema.json")["as_of"],
-        "description": f'# {tag}\n\nPOST /predict with `{{"rows": [{{feature: number or null}}]}}`; the features and '
-        "their bounds are in `src/bundle/schema.json`.\n",
+        "description": f"# {tag}\n\nPOST /predict with a flight; `GET /openapi.json` says how. Without an installation "
+        "(RATCHET_HOME) the flight's features must be given: they and their bounds are in `src/bundle/schema.json`.\n",
     }
     command = [sys.executable, "-I", str(Path(__file__).with_name("compose.py")), json.dumps(options)]
     done = subprocess.run(command, cwd=work, env=environment(work / "home"), capture_output=True, text=True)

@@ -19,6 +19,15 @@ from include.packaging.server import Server, ask, is_ready
 Check = dict[str, Any]
 _BATCH = 500  # rows a request of the replay
 _ROUNDS = 3  # of measuring the latency
+_FLIGHT = {
+    "carrier": "B6",
+    "flight": 727,
+    "origin": "JFK",
+    "dest": "BQN",
+    "sched_dep": "2013-01-10T23:59:00-05:00",
+    "sched_arr": "2013-01-11T05:00:00-04:00",
+    "distance": 1576,
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ def check_service(
     groups: list[tuple[str, Callable[[], list[Check]]]] = [
         ("identity", lambda: [_identity(connection, described["identity"], rows[0])]),
         ("parity", lambda: [_parity(connection, rows, expected, limits)]),
+        ("a flight", lambda: [_flight(connection, rows[0])]),
         ("missing values", lambda: [_missing_values(connection, schema, rows[0])]),
         ("bad input", lambda: _bad_inputs(connection, schema, rows[0])),
         ("latency", lambda: [_latency(connection, rows, limits, report)]),
@@ -110,6 +120,20 @@ def _parity(
         f"largest difference between served and trained probability over {len(rows)} rows, at row {difference.argmax()}"
     )
     return check("parity", passed, worst if math.isfinite(worst) else str(worst), limits.parity, "", why)
+
+
+def _flight(connection: http.client.HTTPConnection, row: Mapping[str, float | None]) -> Check:
+    """A flight that brings all of its features along is answered as its features alone are."""
+    given = {**_FLIGHT, "features": row}
+    status, due = ask(connection, json.dumps({"rows": [row]}).encode())
+    if status != 200:
+        return check("a flight", False, status, 200, "status", f"its features alone were refused: {due}")
+    status, said = ask(connection, json.dumps({"flight": given}).encode(), "/predict")
+    if status != 200:
+        return check("a flight", False, status, 200, "status", f"/predict answered {json.dumps(said)[:300]}")
+    passed = said["probability"] == due["predictions"][0] and str(said["version"]) == due["version"]
+    why = f"/predict says {said['probability']}, /score says {due['predictions'][0]}"
+    return check("a flight", passed, said["probability"], due["predictions"][0], "", why)
 
 
 def _missing_values(

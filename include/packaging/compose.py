@@ -21,7 +21,7 @@ def compose(options: dict[str, Any]) -> None:
         labels=options["labels"],
         description=options["description"],
         build_ctx=options["context"],
-        include=["include/**", "bundle/*", "identity.json"],
+        include=["include/**", "feature_repo/*", "bundle/*", "identity.json"],
         exclude=["**/__pycache__/**"],
         # the lock is a lock already: BentoML's own locking would ask the network. Given as lines, for it refuses to
         # read a requirements file below a hidden folder

@@ -88,9 +88,9 @@ def _tail(text: str, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def ask(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, Any]:
-    """POST /predict: status and JSON value (None when the answer is no JSON). Raises OSError, HTTPException."""
-    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+def ask(connection: http.client.HTTPConnection, body: bytes, path: str = "/score") -> tuple[int, Any]:
+    """POST: status and JSON value (None when the answer is no JSON). Raises OSError, HTTPException."""
+    connection.request("POST", path, body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read()
     try:

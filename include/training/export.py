@@ -7,6 +7,7 @@ The graph is written node by node, not by a converter: names, order and thus byt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def export(
 
     Raises NotExact, naming the largest difference, when one exceeds 1e-6; the bundle is then of no use to anyone.
     """
+    parts = data.split(spec, data.read(settings, frame))
     described = bundle.schema(
         model=spec.name,
         features=spec.features,
@@ -73,15 +75,22 @@ def export(
         as_of=as_of,
         family=fitted["family"],
         params=fitted["params"],
+        reference=reference(spec, parts.training),
+        serving=spec.serving.model_dump(mode="json"),
     )
     made = bundle.save(settings, to_onnx(load_model(fitted["model"])), described)
     crashpoints.reached("train.export.bundle")
-    holdout = data.split(spec, data.read(settings, frame)).holdout
     expected = pd.read_parquet(Path(fitted["predictions"]["uri"]))[PROBABILITY].to_numpy()
-    found = bundle.predict(bundle.load(made), data.matrix(holdout, spec.features))
+    found = bundle.predict(bundle.load(made), data.matrix(parts.holdout, spec.features))
     worst = float(np.abs(found - expected).max())
     if worst > PARITY:
         raise NotExact(
             f"the exported {fitted['family']} differs from the fitted one by {worst:.1e}, {PARITY:g} is allowed"
         )
     return made
+
+
+def reference(spec: ModelSpec, training: pd.DataFrame) -> dict[str, float | None]:
+    """The row that contributions are taken against: each feature's median in training; None: it has no value there."""
+    medians = training[list(spec.features)].median()
+    return {name: None if math.isnan(m) else float(np.float32(m)) for name, m in medians.items()}

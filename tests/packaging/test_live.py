@@ -68,7 +68,7 @@ def test_missing_values_score_as_in_training(connection: http.client.HTTPConnect
 def test_a_body_above_the_limit_is_refused_and_the_service_lives_on(server: Server) -> None:
     for headers in ({"Content-Length": str(50_000_000)}, {"Transfer-Encoding": "chunked"}):
         connection = server.connect()
-        connection.putrequest("POST", "/predict")
+        connection.putrequest("POST", "/score")
         for header in headers.items():
             connection.putheader(*header)
         connection.endheaders()
@@ -94,8 +94,12 @@ def test_a_body_above_the_limit_is_refused_and_the_service_lives_on(server: Serv
         ("GET", "/healthz", 200),
         ("GET", "/livez", 200),
         ("GET", "/readyz", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
         ("GET", "/predict", 405),
-        ("POST", "/", 405),
+        ("POST", "/healthz", 405),
+        ("POST", "/", 404),
+        ("GET", "/docs.json", 404),
     ],
 )
 def test_paths(connection: http.client.HTTPConnection, method: str, path: str, status: int) -> None:

@@ -59,5 +59,8 @@ def model() -> bytes:
 
 def save(settings: Settings, content: bytes | None = None) -> Ref:
     """Write the bundle; `content` replaces the model by something else."""
-    schema = bundle.schema(MODEL, NAMES, "c" * 64, "2013-03-01T00:00:00+00:00", "logistic", {})
+    reference = dict(zip(NAMES, frame(1, seed=9, missing=0).to_numpy()[0].tolist(), strict=True))
+    policy = {"threshold": 0.4, "stale": "flag", "log_rate": 1.0}
+    as_of = "2013-03-01T00:00:00+00:00"
+    schema = bundle.schema(MODEL, NAMES, "c" * 64, as_of, "logistic", {}, reference, policy)
     return bundle.save(settings, content if content is not None else model(), schema)

@@ -16,9 +16,12 @@ from include.bundle import Bundle, load
 from include.bundle import predict as score
 from include.packaging.cases import Case, bad_inputs
 from include.packaging.checks import records
-from include.serving.predict import MAX_BYTES, MAX_ROWS, answer
+from include.serving.requests import MAX_BYTES
+from include.serving.router import Live, model
+from include.serving.score import MAX_ROWS
 from include.settings import Settings
 from tests.packaging import tiny
+from tests.serving.calling import app, call
 
 ROW = records(tiny.frame(1, missing=0), tiny.NAMES)[0]
 ROWS = records(tiny.frame(6, seed=2), tiny.NAMES)
@@ -32,8 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def send(bundle: Bundle, value: Any) -> tuple[int, dict[str, Any]]:
-    body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return answer(bundle, {"model": "m", "version": "1"}, body)
+    return call(app(Live(champion=model("m", 1, bundle))), "POST", "/score", value)
 
 
 def test_predictions_are_those_of_the_bundle_in_order(bundle: Bundle) -> None:
