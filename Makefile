@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -27,10 +27,10 @@ setup: ## make .venv and install requirements.txt (PYTHON=… chooses the interp
 setup-dev: ## the same with what tests and checks need
 	@scripts/setup.sh requirements-dev.txt
 
-demo: setup ## start everything and run the story: ingest, train, gate, package, monitor, a retrain
+demo: setup ## start everything and run the story: ingest, train, gate, monitor, a retrain, releases
 	@$(PY) -m scripts.demo
 
-up: setup ## start Airflow and MLflow on 127.0.0.1 (RATCHET_PORT, RATCHET_MLFLOW_PORT choose ports)
+up: setup ## start Airflow, MLflow and the service on 127.0.0.1 (RATCHET_PORT, RATCHET_MLFLOW_PORT, RATCHET_SERVICE_PORT)
 	@$(STACK) up
 
 down: ## stop what `make up` or `make demo` started
@@ -65,8 +65,8 @@ lock: setup ## compile requirements*.txt anew from requirements*.in (needs the p
 screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chromium)
 	@$(PY) -m scripts.screenshots
 
-why: setup ## where a model version comes from: make why VERSION=1
-	@$(STACK) exec python -m scripts.why $(VERSION)
+why: setup ## where a model version comes from: make why VERSION=1; what was live when: make why AT=2026-11-21T10:00Z
+	@$(STACK) exec python -m scripts.why $(VERSION) $(if $(AT),--at $(AT))
 
 reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
 	@$(STACK) exec python -m scripts.reproduce $(VERSION)
@@ -74,8 +74,20 @@ reproduce: setup ## train a model version again from its manifest: make reproduc
 runbooks: setup ## docs/runbooks from the DAGs' docstrings
 	@$(PY) -m scripts.runbooks
 
+serve: setup ## the prediction service of this installation alone, in the foreground (RATCHET_SERVICE_PORT)
+	@$(STACK) serve
+
 bench-gate: setup ## how often the gate errs on planted cases (takes a while)
 	@$(PY) -m bench.bench_gate
+
+bench-serving: setup ## requests a second of the service and of the usual ways to serve, side by side
+	@$(PY) -m bench.bench_serving $(ARGS)
+
+bench-scoring: setup ## rows a second and memory of batch scoring against one bare loop
+	@$(PY) -m bench.bench_scoring $(ARGS)
+
+bench-rollouts: setup ## how often the rollout errs on planted releases
+	@$(PY) -m bench.bench_rollouts $(ARGS)
 
 clean: ## stop everything and delete var/ (all data of this installation)
 	@[ ! -x $(PY) ] || $(STACK) down

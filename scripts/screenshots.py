@@ -67,7 +67,7 @@ def _take_all(browser: Browser, stack: Stack, story: dict[str, Any]) -> None:
 def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Callable[[Page], None]]]:
     """Name: address, and what to wait for there."""
     runs = {part["chapter"]: part for part in story["chapters"]}
-    first, refused = runs["2_first_model"], runs["5_change"]
+    first, refused = runs["2_first_model"], runs["4_change"]
 
     def run(part: dict[str, Any], task: str = "") -> str:
         tab = f"/tasks/{task}/plugin/report" if task else ""
@@ -81,8 +81,8 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
         "verdict": (run(refused, "gate"), _framed),
         "verdict-accepted": (first["page"], _still),
         "mlflow": (first["mlflow_run"] + "/model-metrics", _mlflow),
-        "monitor": (run(runs["4_monitor"], "measure"), _framed),
-        "drift": (runs["4_monitor"]["page"] + "evidently.html", _still),
+        "monitor": (run(runs["5_monitor"], "measure"), _framed),
+        "drift": (runs["5_monitor"]["page"] + "evidently.html", _still),
     }
 
 

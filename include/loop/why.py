@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,30 @@ def why(settings: Settings, version: int) -> dict[str, Any]:
         "sample": predictions.head(5).to_dict("records"),
         "mlflow": track.run_url(settings, entry.mlflow_run),
     }
+
+
+def live(settings: Settings, wall: datetime) -> dict[str, Any]:
+    """What was live at a wall time: the deployment, with the decision that made it."""
+    ledger = book.connect(settings.ledger_url)
+    then = book.live_at(ledger, settings.model, wall)
+    row = next((r for r in book.deployed(ledger, settings.model) if r["generation"] == then.generation), None)
+    return {"at": wall.isoformat(), "model": settings.model, "deployment": row}
+
+
+def live_text(found: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    row = found["deployment"]
+    if row is None:
+        return f"At {found['at']} nothing of {found['model']} was live.\n"
+    beside = "none" if row["challenger"] is None else f"version {row['challenger']} ({row['stage'] or 'waiting'})"
+    share = f", answering {row['share']:.0%} of the entities" if row["share"] else ""
+    return (
+        f"At {found['at']} the champion of {found['model']} was version {row['champion']}.\n"
+        f"  beside {beside}{share}\n"
+        f"  since  {row['recorded_at']:%Y-%m-%d %H:%M:%S}Z (generation {row['generation']}, data time {row['as_of']})\n"
+        f"  by     {row['actor']}, {row['kind']} ({row['run']})\n"
+        f"  why    {row['reason']}\n"
+    )
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from include.release import ledger
 from scripts.stack import control, processes, supervisor
 from scripts.stack.config import BadPort, Stack, environment, from_environment, passwords, running_ports
 
@@ -14,7 +15,7 @@ def main() -> int:
     arguments = _parse()
     try:
         stack = from_environment()
-        if arguments.command != "up":
+        if arguments.command not in ("up", "serve"):
             stack = running_ports(stack)
         return _COMMANDS[arguments.command](stack, arguments)
     except (control.StackError, BadPort) as error:
@@ -27,7 +28,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("up", "down", "status"):
+    for name in ("up", "down", "status", "serve"):
         commands.add_parser(name)
     logs = commands.add_parser("logs")
     logs.add_argument("names", nargs="*")
@@ -71,6 +72,7 @@ def _where(stack: Stack) -> str:
         f"Airflow  {stack.url}   user admin, password {users['admin']}"
         f"\n         (also operator / {users['operator']} and viewer / {users['viewer']})"
         f"\nMLflow   {stack.mlflow_url}"
+        f"\nService  {stack.service_url}/predict   (/openapi.json, /readyz, /metrics)"
         f"\nlogs     {stack.logs}"
     )
 
@@ -88,6 +90,21 @@ def _logs(stack: Stack, arguments: argparse.Namespace) -> int:
     os.execvp("tail", ["tail", "-n", "30", *follow, *files])  # noqa: S606
 
 
+def _serve(stack: Stack, _: argparse.Namespace) -> int:
+    """The service alone, in the foreground: it follows this installation's ledger, whatever else runs."""
+    port = stack.service_port
+    if who := processes.holder(port):
+        raise control.StackError(
+            f"Port {port} is taken by {who}. `make up` and `make demo` start the service too: then it serves already.\n"
+            f"Another one beside it: RATCHET_SERVICE_PORT={control.free_port(port)} make serve"
+        )
+    ledger.connect(stack.settings.ledger_url).dispose()
+    print(f"POST {stack.service_url}/predict   (also /openapi.json, /readyz, /metrics; Ctrl-C ends it)", flush=True)
+    env = environment(stack)
+    env.pop("RATCHET_STACK")
+    os.execvpe(sys.executable, supervisor.programs(stack)["service"], env)  # noqa: S606
+
+
 def _exec(stack: Stack, arguments: argparse.Namespace) -> int:
     line = [part for part in arguments.line if part != "--"]
     if not line:
@@ -99,7 +116,7 @@ def _exec(stack: Stack, arguments: argparse.Namespace) -> int:
     os.execvpe(line[0], line, env)  # noqa: S606
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "exec": _exec}
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "serve": _serve, "exec": _exec}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -48,18 +48,22 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+def three() -> tuple[int, int, int]:
+    """Ports of Airflow, MLflow and the service."""
+    first, second, third = free_ports(3)
+    return first, second, third
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     """A stack that was never started."""
-    port, mlflow = free_ports(2)
-    return Stack(Settings(home=tmp_path / "var"), port, mlflow)
+    return Stack(Settings(home=tmp_path / "var"), *three())
 
 
 def make_stack(folder: Path) -> Stack:
     (folder / "dags").mkdir(parents=True)
     (folder / "dags" / "sample.py").write_text(DAG)
-    port, mlflow = free_ports(2)
-    return Stack(Settings(home=folder / "var"), port, mlflow, folder / "dags")
+    return Stack(Settings(home=folder / "var"), *three(), folder / "dags")
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ def test_secrets_are_long_enough_and_differ(stack: Stack, tmp_path: Path) -> Non
     assert len(config.secret(stack, "jwt")) >= 64
     assert config.secret(stack, "jwt") != config.secret(other, "jwt")
     users = config.passwords(stack)
-    assert set(users) == {"admin", "operator", "viewer"}
-    assert len(set(users.values())) == 3
+    assert set(users) == {"admin", "operator", "viewer", "demo"}
+    assert len(set(users.values())) == 4
     assert all(len(password) >= 12 for password in users.values())
 
 
