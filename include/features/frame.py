@@ -138,6 +138,8 @@ def _join(settings: Settings, spec: ModelSpec, snapshot: Ref, entities: pa.Table
     keys = entities.select([*_KEYS, EVENT_TIME])
     joined = store.historical(settings, snapshot, keys, spec.features)
     features = pa.Table.from_pandas(joined[[ENTITY, *spec.features]], preserve_index=False)
+    key = features[ENTITY].cast(entities.schema.field(ENTITY).type)  # without rows it would be of type null
+    features = features.set_column(0, ENTITY, key)
     if features.num_rows != entities.num_rows:
         raise RuntimeError(f"Feast returned {features.num_rows} rows for {entities.num_rows} flights")
     schema = pa.schema([*entities.schema, *(pa.field(name, pa.float32()) for name in spec.features)])

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from mlflow import MlflowClient
 
 from include import lake
-from include.contracts import ALL_TABLES, Table
+from include.contracts import ALL_TABLES, SCORES, Table
 from include.files import hash_file, hash_value, write_text
 from include.release.tables import metadata
 from include.settings import Settings
@@ -50,7 +50,7 @@ def _tables(settings: Settings) -> dict[str, Any]:
     """Content of what is published, and of what is written."""
     published = lake.catalog(settings.lake)["versions"]
     found: dict[str, Any] = {}
-    for table in ALL_TABLES:
+    for table in (*ALL_TABLES, SCORES):
         if not lake.path(settings.lake, table).exists():
             continue
         found[table.name] = _content(settings, table, lake.version(settings.lake, table))
