@@ -250,7 +250,7 @@ def _append(settings: Settings, batch: _Batch, done: Counter[str]) -> None:
     done["rows"] += rows.num_rows
     done[ANSWER] += pc.sum(pc.equal(rows["role"], ANSWER)).as_py() or 0
     for path in batch.paths:
-        path.unlink()
+        path.unlink(missing_ok=True)  # one that could not be read has been put aside
         reached("collect.unlinked")
 
 
