@@ -412,6 +412,7 @@ def test_compaction_keeps_rows_and_what_is_known_of_writers(
         if number == 2:
             keep.write_bytes(path.read_bytes())
         collect.collect(settings)
+        assert not path.exists()  # what is in the lake does not fill the disk of a worker that lives
     before = collect.read(settings, MODEL)
     assert files() == 5
     assert collect.compact(settings) == 1
