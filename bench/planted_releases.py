@@ -19,7 +19,7 @@ from bench import planted
 from include.contracts import CLUSTER, ENTITY, TARGET
 from include.models.flights_on_time.spec import SPEC
 from include.models.spec import Rollout
-from include.release.observe import FALLBACK, observe
+from include.release.observe import observe
 from include.release.releases import APPROVED, Approval
 from include.release.rollout import APPROVAL, CANARY, SHADOW, State, decide
 
@@ -57,10 +57,11 @@ def case(before: pd.DataFrame, newer: pd.DataFrame, traffic: pd.DataFrame, seed:
     return Case(str(traffic[CLUSTER].min()), kept, str(newer[CLUSTER].max()))
 
 
-def cases(rows: pd.DataFrame, every: int = 14, first: int = 44) -> Iterator[Case]:
-    """A case for each fortnight; the challengers know `every` days more than the champion."""
+def cases(rows: pd.DataFrame, half: int, every: int = 14, first: int = 44) -> Iterator[Case]:
+    """A case for every second fortnight, from the first (half 0) or the second on (1). The challengers with newer data
+    know `every` days more than the champion."""
     days = np.sort(rows[CLUSTER].unique())
-    for number, at in enumerate(range(first + every, len(days) - 14, every)):
+    for number, at in list(enumerate(range(first + every, len(days) - 14, every)))[half::2]:
         before, newer = rows[rows[CLUSTER] < days[at - every]], rows[rows[CLUSTER] < days[at]]
         yield case(before, newer, rows[rows[CLUSTER].isin(days[at : at + 14])], number)
 
@@ -158,7 +159,8 @@ def logged(requests: pd.DataFrame, state: State, share: float, generation: int, 
         model = np.where(version_is_challenger, requests["us_challenger"], requests["us_champion"])
         p = np.where(version_is_challenger, requests["p_challenger"], requests["p_champion"])
         text = pd.Series(None, index=requests.index, dtype=object)
-        text[failed] = np.where(mine[failed], FALLBACK + "planted", "planted")
+        text[failed] = "planted"
+        waited = (failed & mine) | (role == "answer")  # as the service logs it: a failed answer has an answer's time
         parts.append(
             common.assign(
                 role=role,
@@ -166,10 +168,10 @@ def logged(requests: pd.DataFrame, state: State, share: float, generation: int, 
                 probability=np.where(failed, np.nan, p),
                 error=text,
                 model_us=model,
-                latency_us=model + (requests["us_rest"] if role == "answer" else 0.0),
+                latency_us=model + np.where(waited, requests["us_rest"], 0.0),
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts).sort_values("at", kind="stable", ignore_index=True)
 
 
 # -- a rollout -----------------------------------------------------------------------------------------------------
@@ -200,16 +202,18 @@ def play(
     """Replay the requests, looking `every` so long. Labels count 12 h after departure, and are known by then: the
     year's latest came after 11.9 h."""
     labels = case.flights[[ENTITY, TARGET, CLUSTER]]
+    departures, when = pd.DatetimeIndex(case.flights["sched_dep"]), pd.DatetimeIndex(requests["at"])
     state, since, now, generation, approval = State(), start, start, 1, None
-    rows: list[pd.DataFrame] = []
-    at = pd.DatetimeIndex(requests["at"])
+    past: list[pd.DataFrame] = []  # rows of the stages before
     done = Outcome()
+    ahead = logged(requests, state, state.share(policy), generation, kind.steady)  # if nothing moves
     while now < end:
-        span = slice(at.searchsorted(pd.Timestamp(now)), at.searchsorted(pd.Timestamp(now + every)))
-        rows.append(logged(requests.iloc[span], state, state.share(policy), generation, kind.steady))
-        rows, now = [pd.concat(rows, ignore_index=True)], now + every
+        now += every
+        made = ahead.iloc[: 2 * when.searchsorted(pd.Timestamp(now))]
+        rows = pd.concat([*past, made], ignore_index=True) if past else made
+        known = labels[departures <= now - timedelta(hours=12)]
         seen = observe(
-            rows[0], labels, champion=CHAMPION, challenger=CHALLENGER, stage=state.stage, stage_since=since,
+            rows, known, champion=CHAMPION, challenger=CHALLENGER, stage=state.stage, stage_since=since,
             release_since=start, now=now, unseen_after=case.unseen_after, generation=generation,
         )  # fmt: skip
         if state.stage == APPROVAL and now - since >= approved_after:
@@ -224,8 +228,12 @@ def play(
             done.check = next((c.name for c in [*move.bad, *(c for c in move.checks if not c.passed)]), "")
             break
         if move.state != state:
+            past.append(made)
+            cut = int(when.searchsorted(pd.Timestamp(now)))
+            requests, when = requests.iloc[cut:], when[cut:]
             state, since, generation = move.state, now, generation + 1
-    done.answered = int(((rows[0]["role"] == "answer") & (rows[0]["version"] == CHALLENGER)).sum()) if rows else 0
+            ahead = logged(requests, state, state.share(policy), generation, kind.steady)
+    done.answered = int(((rows["role"] == "answer") & (rows["version"] == CHALLENGER)).sum())
     return done
 
 

@@ -35,7 +35,6 @@ SURE = 4.0  # standard errors, of medians: one look in 15,000 errs, and looks at
 MIN_TIMES = 25
 NARROW = 1e-6  # a standard deviation of log odds below it is rounding
 CANARY = "canary"
-FALLBACK = "fallback: "  # how the text of an error begins when the champion had to answer in the challenger's place
 _ZONE = "America/New_York"  # of local dates
 _COLUMNS = (
     *("prediction_id", "role", "version", "generation", "stage", ENTITY, "sched_dep", "probability", "error", "stale"),
@@ -122,7 +121,7 @@ class _Log:
     answer: Array  # role
     p: Array  # NaN: the version failed
     failed: Array
-    fallen: Array  # the challenger failed and the champion answered in its place
+    waited: Array  # a client waited for it: an answer, or a failure in whose place the champion answered
     weight: Array
     staged: Array  # of this stage, of this canary step
     canary: Array  # made while the canary ran
@@ -212,20 +211,22 @@ def _hours(since: datetime, now: datetime) -> float:
 
 def _read(rows: pd.DataFrame, champion: int, staged: Array) -> _Log:
     flight, names = pd.factorize(rows[ENTITY])
-    p = rows["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+    p = _floats(rows, "probability")
     error = rows["error"].reset_index(drop=True)
-    known = error.notna().to_numpy()
-    fallen = np.zeros(len(rows), dtype=bool)
-    fallen[known] = [str(text).startswith(FALLBACK) for text in error[known]]
+    failed = error.notna().to_numpy() | ~np.isfinite(p)
+    answer = (rows["role"] == ANSWER).to_numpy()
+    model, whole = (_floats(rows, name) for name in ("model_us", "latency_us"))
+    # a shadow's latency is its model's; a failed row with a longer one was an answer that the champion had to give
+    waited = answer | (failed & (whole > model))
     return _Log(
         request=pd.factorize(rows["prediction_id"])[0],
         flight=flight,
         names=pd.Index(names),
         ours=(rows["version"] == champion).to_numpy(),
-        answer=(rows["role"] == ANSWER).to_numpy(),
+        answer=answer,
         p=p,
-        failed=known | ~np.isfinite(p),
-        fallen=fallen,
+        failed=failed,
+        waited=waited,
         weight=rows["weight"].to_numpy(dtype=np.float64),
         staged=staged,
         canary=(rows["stage"] == CANARY).to_numpy(),
@@ -233,6 +234,10 @@ def _read(rows: pd.DataFrame, champion: int, staged: Array) -> _Log:
         stale=rows["stale"].fillna("").to_numpy() != "",
         error=error,
     )
+
+
+def _floats(rows: pd.DataFrame, name: str) -> Array:
+    return rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 # -- pairs and flights ---------------------------------------------------------------------------------------------
@@ -339,7 +344,7 @@ def _errors(log: _Log) -> dict[str, Any]:
     """Attempts and failures of the challenger. A request at which the champion failed too says nothing about it."""
     tried = ~log.ours & ~np.isin(log.request, log.request[log.ours & log.failed])
     failed = tried & log.failed
-    waited = tried & log.staged & (log.answer | log.fallen)
+    waited = tried & log.staged & log.canary & log.waited
     last = log.error[np.flatnonzero(failed)[-1]] if failed.any() else None
     return {
         "attempts": len(np.unique(log.request[tried])),
@@ -354,7 +359,7 @@ def _errors(log: _Log) -> dict[str, Any]:
 def _speeds(log: _Log, rows: pd.DataFrame) -> dict[str, Any]:
     """Times of both versions. While the challenger only shadows, its rows are scored in small batches beside the
     answers, so that the roles differ; in the canary both have answers to compare."""
-    model, whole = (rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("model_us", "latency_us"))
+    model, whole = (_floats(rows, name) for name in ("model_us", "latency_us"))
     answered = log.staged & log.canary & log.answer
     return {
         "model_us": _speed(log, model, answered, answered) or _speed(log, model, log.answer, ~log.answer),
