@@ -308,7 +308,6 @@ PREDICTIONS = Table(
         "dest": "string",
         "sched_dep": "timestamp",
         "sched_arr": "timestamp",
-        "distance": "float64",
         "probability": "float64",  # null: the version failed
         "error": "string",  # why; null when it did not fail
         "stale": "string",  # views older than their TTL, with commas; empty: none
