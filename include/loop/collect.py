@@ -15,7 +15,8 @@ def collect(run: Run) -> dict[str, Any]:
     if taken["lost"] or taken["refused"]:
         text = (
             f"Prediction log: {taken['lost']} predictions were answered but died with their process before they were "
-            f"written, {taken['refused']} lines or files are no predictions and lie in {run.settings.predictions / 'refused'}. "
+            f"written; {taken['refused']} lines or files are no predictions and lie in "
+            f"{run.settings.predictions / 'refused'}. "
             "Everything else is in the lake. See the runbook of `collect`."
         )
         alerts.send(run.settings, f"{run.name}/lost", text, run.now())
