@@ -8,6 +8,7 @@ published hour is served within them. The definitions are made from include.cont
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ class Reader:
     def __init__(self, settings: Settings, names: Collection[str], seconds: float = 2.0) -> None:
         self._config = _config(settings)
         self._provider = get_provider(self._config)
-        self._views = [_Cached(view, names, seconds) for view in VIEWS]
+        self._views = [_View(view, names) for view in VIEWS]
+        self._seconds, self._until = seconds, float("-inf")
         self.names = tuple(name for view in self._views for name in view.names)
         # a SQLite file that Feast makes by connecting would not be in WAL mode, nor hold a table
         self._awaited = settings.feast / "online.db" if self._config.online_store.type == "sqlite" else None
@@ -57,65 +59,64 @@ class Reader:
             if not self._awaited.exists():
                 raise StoreMissing("nothing was materialized yet: run `ingest`")
             self._awaited = None
-        rows = [Row([], []) for _ in keys]
+        if now >= self._until:
+            self._until = now + self._seconds
+            for view in self._views:
+                view.kept = {}
+        if len(keys) > 1:  # one read a view, not one a flight
+            for view in self._views:
+                self._fill(view, [view.key(key) for key in keys])
+        return [self._row(key) for key in keys]
+
+    def _row(self, key: Mapping[str, Any]) -> Row:
+        values: list[float] = []
+        times: list[float] = []
         for view in self._views:
-            for row, (values, time) in zip(rows, view.rows(self, keys, now), strict=True):
-                row.values.extend(values)
-                row.times.append(time)
-        return rows
+            mine = view.key(key)
+            if mine not in view.kept:
+                self._fill(view, [mine])
+            found, time = view.kept[mine]
+            values += found
+            times.append(time)
+        return Row(values, times)
 
-    def fetch(self, view: Any, entities: list[EntityKey], names: list[str]) -> list[tuple[Any, Any]]:
-        found: list[tuple[Any, Any]] = self._provider.online_read(self._config, view, entities, names)
-        return found
+    def _fill(self, view: _View, keys: Sequence[Any]) -> None:
+        """Read those rows that are not kept."""
+        if absent := [key for key in dict.fromkeys(keys) if key not in view.kept]:
+            entities = [view.entity(key) for key in absent]
+            found = self._provider.online_read(self._config, view.feast, entities, view.names)
+            if len(view.kept) > _ROWS:
+                view.kept = {key: view.kept[key] for key in keys if key in view.kept}
+            view.kept.update(zip(absent, map(view.found, found), strict=True))
 
 
-_Found = tuple[tuple[float, ...], float]
+class _View:
+    """A view as Feast reads it, and its rows that were read: {key: (values, event time)}. A key of one part is that
+    part, one of several a tuple."""
 
-
-class _Cached:
-    """One view: its rows that were read since the last time the cache was emptied."""
-
-    def __init__(self, view: View, names: Collection[str], seconds: float) -> None:
+    def __init__(self, view: View, names: Collection[str]) -> None:
         self.feast = definitions.view(view, definitions.entities(), Path())
-        self.keys = view.keys
+        self.parts, self.key = view.keys, itemgetter(*view.keys)
         self.names = [f.name for f in view.features if f.name in names]
-        self.nothing: _Found = ((_NAN,) * len(self.names), float("inf"))
-        self.kept: dict[Any, _Found] = {}
-        self.seconds, self.until = seconds, float("-inf")
+        self.kept: dict[Any, tuple[tuple[float, ...], float]] = {}
 
-    def rows(self, reader: Reader, keys: Sequence[Mapping[str, Any]], now: float) -> list[_Found]:
-        if now >= self.until or len(self.kept) > _ROWS:
-            self.kept = {}
-            self.until = now + self.seconds
-        names = self.keys
-        if len(names) == 1:
-            name = names[0]
-            wanted = [key[name] for key in keys]
-        else:
-            wanted = [tuple([key[n] for n in names]) for key in keys]
-        kept = self.kept
-        if absent := [key for key in dict.fromkeys(wanted) if key not in kept]:
-            found = reader.fetch(self.feast, [self._entity(key) for key in absent], self.names)
-            kept.update(zip(absent, map(self._found, found), strict=True))
-        return [kept[key] for key in wanted]
-
-    def _entity(self, key: Any) -> EntityKey:
-        values = (key,) if len(self.keys) == 1 else key
+    def entity(self, key: Any) -> EntityKey:
+        values = (key,) if len(self.parts) == 1 else key
         parts = [
             Value(int64_val=value) if name in _INTEGERS else Value(string_val=value)
-            for name, value in zip(self.keys, values, strict=True)
+            for name, value in zip(self.parts, values, strict=True)
         ]
-        return EntityKey(join_keys=self.keys, entity_values=parts)
+        return EntityKey(join_keys=self.parts, entity_values=parts)
 
-    def _found(self, read: tuple[Any, Any]) -> _Found:
+    def found(self, read: tuple[Any, Any]) -> tuple[tuple[float, ...], float]:
         time, values = read
         if values is None:
-            return self.nothing
-        return tuple(self._number(values.get(name)) for name in self.names), time.timestamp()
+            return (_NAN,) * len(self.names), float("inf")
+        return tuple(_number(values.get(name)) for name in self.names), time.timestamp()
 
-    @staticmethod
-    def _number(value: Any) -> float:
-        return _NAN if value is None or not value.HasField("float_val") else value.float_val
+
+def _number(value: Any) -> float:
+    return _NAN if value is None or not value.HasField("float_val") else value.float_val
 
 
 def _config(settings: Settings) -> RepoConfig:

@@ -41,7 +41,7 @@ def contributions(
 
 @cache
 def _walks(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Orders, int [m, k]; and of each step of each, which features have their own value by then, bool [m (k + 1), k]."""
+    """Orders, int [m, k]; for each step of each the features that have their own value by then, bool [m (k + 1), k]."""
     rng = np.random.default_rng(_SEED)
     half = np.array([rng.permutation(count) for _ in range(_PAIRS)]).reshape(_PAIRS, count)
     orders = np.concatenate([half, half[:, ::-1]])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from secrets import token_hex
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, Protocol
-from uuid import uuid4
 
 import numpy as np
 
@@ -158,7 +158,7 @@ class Answering:
 
     # -- what becomes of it --------------------------------------------------------------------------------------
     def _made(self, live: Live, flight: Flight, case: Case, scored: Scored, wall: float, seconds: float) -> Answer:
-        name = uuid4().hex
+        name = token_hex(16)
         model = scored.model
         at = datetime.fromtimestamp(case.at, UTC)
         self.metrics.answered(model.version, scored.stage, seconds)

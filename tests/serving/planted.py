@@ -89,3 +89,21 @@ def corrupt(made: Ref) -> None:
     """Another content than the reference says."""
     model = Path(made["uri"]) / bundle.MODEL
     model.write_bytes(model.read_bytes()[:-20])
+
+
+def column(place: int, width: int) -> bytes:
+    """One of `width` features is the probability."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["features"], ["wide"], to=TensorProto.DOUBLE),
+            helper.make_node("Gather", ["wide", "place"], ["one"], axis=1),
+            helper.make_node("Identity", ["one"], ["probability"]),
+        ],
+        "column",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("probability", TensorProto.DOUBLE, [None])],
+        [numpy_helper.from_array(np.array(place), "place")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    content: bytes = made.SerializeToString()
+    return content
