@@ -54,11 +54,8 @@ def each(function: str, over: Any, *results: Any, task_id: str, **options: Any) 
 
 
 def watch(function: str, deadline: timedelta, **options: Any) -> Callable[..., Any]:
-    """A task that asks include.loop.<function> again and again until it returns something, holding no slot meanwhile.
-
-    The wait stands in Airflow's database, so it outlives a restart of the scheduler. `deadline` is only the last
-    resort: the function has its own.
-    """
+    """A task that asks include.loop.<function> again and again until it returns something, holding no slot meanwhile;
+    the wait outlives a restart of the scheduler. `deadline` is the last resort: the function has its own."""
 
     def call(*results: Any) -> Any:
         result = _perform(function, results)
