@@ -98,7 +98,7 @@ class Observation(Seen):
     brier: dict[str, float] | None
     bias: dict[str, Mean] | None  # mean prediction minus rate
     shift: Mean | None  # mean score, challenger minus champion; needs no label
-    spread: float | None  # standard deviation of the challenger's log odds over that of the champion's
+    spread: Mean | None  # log of the ratio of the standard deviations of both's log odds, challenger to champion
     constant: float | None  # share of the flights that get the challenger's commonest score
     model_us: Speed | None  # of the model alone, per row
     latency_us: Speed | None  # of whole answers in the canary
@@ -331,13 +331,23 @@ def _sanity(flights: _Flights) -> dict[str, Any]:
     if not len(flights):
         return dict.fromkeys(("shift", "spread", "constant"))
     ours, theirs = flights.values["champion"], flights.values["challenger"]
-    width = float(ours["odds"].std())
     counts = np.unique(theirs["p"].round(6), return_counts=True)[1]
     return {
         "shift": _mean(theirs["p"] - ours["p"], flights),
-        "spread": float(theirs["odds"].std()) / width if width > NARROW else None,
+        "spread": _spread(flights),
         "constant": float(counts.max() / counts.sum()),
     }
+
+
+def _spread(flights: _Flights) -> Mean | None:
+    """The log ratio of two standard deviations; its error is that of its influence function, a mean over flights."""
+    squares = {who: (of["odds"] - of["odds"].mean()) ** 2 for who, of in flights.values.items()}
+    ours, theirs = squares["champion"].mean(), squares["challenger"].mean()
+    if ours <= NARROW**2:
+        return None  # nothing to compare with
+    theirs = max(theirs, NARROW**2)
+    found = _mean((squares["challenger"] / theirs - squares["champion"] / ours) / 2, flights)
+    return None if found is None else found.model_copy(update={"value": float(np.log(theirs / ours) / 2)})
 
 
 def _errors(log: _Log) -> dict[str, Any]:

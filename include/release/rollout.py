@@ -19,7 +19,7 @@ Two questions are asked of every check, because looks are many and a stage ends 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import isfinite, log
 from typing import Literal
 
 import numpy as np
@@ -38,7 +38,6 @@ PLANNED_ATTEMPTS = 300
 MIN_BLOCKS = 3  # below it a standard error over blocks says nothing
 MIN_ERRORS = 3  # one hiccup is no rate
 MIXED_ROLES = 5  # times the policy's floor
-SPREAD_FLIGHTS = 100  # a spread of fewer is too uncertain to judge
 
 Stage = Literal["shadow", "approval", "canary"]
 Kind = Literal["wait", "ask", "advance", "promote", "roll_back", "hold"]
@@ -242,14 +241,18 @@ def _slow(policy: Rollout, name: str, speed: Speed | None, what: str) -> Check:
 def _spread(policy: Rollout, seen: Observation) -> Check:
     """A challenger that always says the same, or exaggerates, needs no labels to be found out."""
     limit = policy.min_spread
-    if seen.spread is None or seen.flights < SPREAD_FLIGHTS:
-        return _check("spread", False, True, seen.spread, None, limit, "ratio", "too few flights to tell the spread")
-    bad = not limit <= seen.spread <= 1 / limit
+    if seen.spread is None:
+        return _check("spread", False, True, None, None, limit, "ratio", "nothing to compare the spread with")
+    found, widest = sequence(seen.spread, policy.confidence), -log(limit)
+    with np.errstate(over="ignore"):
+        ratio, *ends = (float(np.exp(x)) for x in (seen.spread.value, *(found or ())))
     reason = (
-        f"its scores spread {seen.spread:.2f} times as wide as the champion's (log odds; {limit:g} to {1 / limit:g} "
-        f"is sane), {seen.constant or 0:.0%} of the flights have the commonest one"
+        f"its log odds spread {ratio:.3g} times as wide as the champion's ({limit:g} to {1 / limit:.2g} is sane), "
+        f"{seen.constant or 0:.0%} of the flights have the commonest score"
     )
-    return _check("spread", bad, not bad, seen.spread, None, limit, "ratio", reason)
+    bad = found is not None and (found[0] > widest or found[1] < -widest)
+    interval = (ends[0], ends[1]) if ends else None
+    return _check("spread", bad, abs(seen.spread.value) <= widest, ratio, interval, limit, "ratio", reason)
 
 
 def _shift(policy: Rollout, seen: Observation) -> Check:

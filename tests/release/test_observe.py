@@ -230,11 +230,32 @@ def test_the_median_s_interval_is_that_of_order_statistics() -> None:
     assert seen(rows[:40]).model_us is None  # twenty rows have no such interval
 
 
+def test_spreads_are_compared_as_logarithms() -> None:
+    def odds(x: float) -> float:
+        return 1 / (1 + np.exp(-x))
+
+    rng = np.random.default_rng(3)
+    rows = []
+    for i, x in enumerate(rng.normal(-1, 0.6, 60)):
+        dep = NOON - timedelta(hours=30 + i)
+        rows += pair(f"{i}", odds(x), odds(2 * x + 0.3), flight_id=f"{i}", sched_dep=dep)
+    found = seen(rows).spread
+    assert found is not None
+    assert found.value == pytest.approx(np.log(2))
+    assert found.error == pytest.approx(0, abs=1e-9)  # flight by flight the same factor: nothing is left to chance
+    blurred = [{**r, "probability": odds(rng.normal(-1, 1.2))} if r["version"] == 2 else r for r in rows]
+    chance = seen(blurred).spread
+    assert chance is not None
+    assert chance.error is not None
+    assert 0.08 < chance.error / DESIGN_EFFECT < 0.2  # of independent normal values: sqrt((1/120 + 1/120)) = 0.13
+
+
 def test_constant_scores_have_no_spread() -> None:
     rng = np.random.default_rng(3)
     rows = [r for i, p in enumerate(rng.uniform(0.1, 0.6, 50)) for r in pair(f"{i}", p, 0.5, flight_id=f"{i}")]
     found = seen(rows)
-    assert found.spread == pytest.approx(0, abs=1e-9)
+    assert found.spread is not None
+    assert found.spread.value < -10
     assert found.constant == 1.0
     assert seen([{**r, "probability": 0.5} for r in rows]).spread is None  # the champion's has none to compare with
 

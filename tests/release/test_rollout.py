@@ -56,7 +56,7 @@ def observations(draw: st.DrawFn) -> Observation:
         brier=draw(st.none() | both),
         bias=draw(st.none() | st.fixed_dictionaries({"champion": means, "challenger": means})),
         shift=draw(st.none() | means),
-        spread=draw(st.none() | st.floats(0, 1e9) | st.floats(0.8, 1.2)),
+        spread=draw(st.none() | means),
         constant=draw(st.none() | st.floats(0, 1)),
         model_us=draw(st.none() | speeds),
         latency_us=draw(st.none() | speeds),
@@ -222,7 +222,7 @@ def good(**other: Any) -> Observation:
         "brier": {"champion": 0.15, "challenger": 0.15},
         "bias": {"champion": mean(0.01, 0.02), "challenger": mean(0.0, 0.02)},
         "shift": mean(-0.01, 0.003),
-        "spread": 1.02,
+        "spread": mean(0.02, 0.02),
         "constant": 0.001,
         "model_us": same,
         "latency_us": same,
@@ -255,8 +255,8 @@ IN_CANARY = State(stage="canary", step=0)
         ("errors.answers", {"answer_errors": 40}),
         ("slow.model", {"model_us": slow(300)}),
         ("slow.answers", {"latency_us": slow(300)}),
-        ("spread", {"spread": 0.0}),
-        ("spread", {"spread": 2.6}),
+        ("spread", {"spread": mean(-13.0, 0.1)}),
+        ("spread", {"spread": mean(0.9, 0.05)}),
         ("shift", {"shift": mean(0.2)}),
         ("shift", {"shift": mean(-0.2)}),
         ("loss", {"loss": mean(0.1)}),
@@ -278,7 +278,7 @@ def test_each_fault_alone_rolls_back(check: str, seen: dict[str, Any], state: St
         {"model_us": slow(300, same_role=False)},  # three times, but in the shadow's thread, by 200 microseconds
         {"loss": mean(0.1, error=0.05)},  # not surely
         {"loss": mean(0.5, error=0.001, blocks=2)},  # of too few hours to tell
-        {"spread": 0.0, "flights": 50},
+        {"spread": mean(0.9, 0.3)},  # of a few flights, not surely
         {"shift": mean(0.2), "loss": mean(-0.1)},  # it is the champion that is off
         {"bias": {"champion": mean(-0.22, 0.02), "challenger": mean(-0.25, 0.02)}},  # a day of storms: both are off
     ],
