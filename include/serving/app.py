@@ -53,7 +53,7 @@ class App:
             "/livez": self._alive,
             "/readyz": self._ready,
             "/metrics": lambda: (200, metrics.text(), TEXT),
-            "/openapi.json": lambda: (200, self._encode(openapi.document()), JSON),
+            "/openapi.json": self._openapi,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +110,11 @@ class App:
 
     def _ready(self) -> tuple[int, bytes, bytes]:
         return 200 if self.router.live.champion else 503, self._encode(self.state()), JSON
+
+    def _openapi(self) -> tuple[int, bytes, bytes]:
+        champion = self.router.live.champion
+        features = None if champion is None else champion.bundle.schema["features"]
+        return 200, self._encode(openapi.document(features)), JSON
 
     def state(self) -> State:
         return State(**describe(self.router), note=self.note())

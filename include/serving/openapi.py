@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from include.contracts import FEATURES
 from include.serving import requests
 
 _REF = "#/components/schemas/{name}"
@@ -19,6 +20,28 @@ _STRUCTS = (
     requests.Failure,
     requests.State,
 )
+_FLIGHT = {
+    "carrier": "B6",
+    "flight": 727,
+    "origin": "JFK",
+    "dest": "BQN",
+    "sched_dep": "2013-03-25T23:59:00-04:00",
+    "sched_arr": "2013-03-26T03:50:00-04:00",
+    "distance": 1576,
+}
+_GIVEN = {f.name: f.low for f in FEATURES.values()}  # any value within the bounds
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "Predict": {
+        "examples": {
+            "flight": {"summary": "features from the store", "value": {"flight": _FLIGHT}},
+            "replay": {
+                "summary": "features given, and explained",
+                "value": {"flight": {**_FLIGHT, "features": _GIVEN}, "explain": True},
+            },
+        }
+    },
+    "PredictBatch": {"examples": {"two": {"value": {"flights": [{**_FLIGHT, "features": _GIVEN}] * 2}}}},
+}
 _WHY = {
     "400": "the body is not JSON, or not what this path reads",
     "413": "too much at once; the connection is closed",
@@ -28,9 +51,8 @@ _WHY = {
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+def document(features: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """OpenAPI 3.1. `features`: of the champion's schema, which rows to be scored must have; None: there is none."""
     schemas, components = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
     body = {struct.__name__: schema for struct, schema in zip(_STRUCTS, schemas, strict=True)}
     body["ScoreRows"] = _ref("ScoreRows")
@@ -58,7 +80,7 @@ def document() -> dict[str, Any]:
             ),
             "/openapi.json": _get("openapi", "This document", {"200": _json({"type": "object"})}),
         },
-        "components": {"schemas": {**components, "ScoreRows": _rows()}},
+        "components": {"schemas": {**components, "ScoreRows": _rows(features)}},
     }
 
 
@@ -66,10 +88,11 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": _REF.format(name=name)}
 
 
-def _rows() -> dict[str, Any]:
-    """Rows of the served model: which features, the bundle's schema says."""
-    value = {"type": ["number", "null"]}
-    row = {"type": "object", "additionalProperties": value}
+def _rows(features: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"type": "object"}
+    if features is not None:
+        values = {f["name"]: _value(f) for f in features}
+        row |= {"properties": values, "required": list(values), "additionalProperties": False}
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": requests.MAX_FLIGHTS}
     return {
         "title": "ScoreRows",
@@ -80,13 +103,21 @@ def _rows() -> dict[str, Any]:
     }
 
 
+def _value(feature: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = {k: feature[b] for k, b in (("minimum", "low"), ("maximum", "high")) if feature[b] is not None}
+    return {"type": ["number", "null"] if feature["nullable"] else "number", **bounds}
+
+
 def _post(body: dict[str, Any], name: str, summary: str, takes: str, gives: str) -> dict[str, Any]:
     refused = {status: _json(body["Failure"], why) for status, why in _WHY.items()}
     return {
         "post": {
             "operationId": name,
             "summary": summary,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body[takes]}}},
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": body[takes], **_EXAMPLES.get(takes, {})}},
+            },
             "responses": {"200": _json(body[gives]), **refused},
         }
     }

@@ -30,7 +30,7 @@ class Refused(BadInput):
 
 
 class TooLarge(Refused):
-    """More bytes or rows than one request may have."""
+    """More bytes than one request may have."""
 
     def __init__(self, message: str, field: str) -> None:
         super().__init__(413, message, field)

@@ -19,7 +19,7 @@ ROWS = "rows"
 
 
 def answer(model: Model, body: bytes) -> Scores:
-    """The probabilities of a body's rows. Raises BadInput for what `rows` must not be, TooLarge for too much of it, and
+    """The probabilities of a body's rows. Raises BadInput for what `rows` must not be, TooLarge for too many bytes, and
     Refused when the model fails."""
     table = check_rows(model.bundle.schema, rows_of(body))
     try:
@@ -49,5 +49,5 @@ def rows_of(body: bytes) -> list[Any]:
     if not isinstance(rows, list):
         raise BadInput("rows: expected a list of objects {feature: number or null}", field=ROWS)
     if len(rows) > MAX_ROWS:
-        raise TooLarge(f"rows: {len(rows)} rows, at most {MAX_ROWS} in one request", field=ROWS)
+        raise BadInput(f"rows: {len(rows)} rows, at most {MAX_ROWS} in one request", field=ROWS)
     return rows

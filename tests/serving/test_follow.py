@@ -136,7 +136,8 @@ def test_a_new_generation_answers_within_a_second(stage: Stage) -> None:
 
 
 def test_a_corrupt_challenger_is_left_out_and_said_to_be_broken(stage: Stage) -> None:
-    planted.corrupt(stage.version(20, planted.constant(0.20)))
+    made = stage.version(20, planted.constant(0.20))
+    planted.corrupt(made)
     stage.deploy(1, 20, stage="canary", share=1.0, release=1)
     assert stage.answer(request(tomorrow(stage.settings, 1)[0]))["version"] == 1
     state = stage.state()
@@ -145,6 +146,8 @@ def test_a_corrupt_challenger_is_left_out_and_said_to_be_broken(stage: Stage) ->
     assert 'ratchet_broken_version{version="20"} 1.0' in stage.service.ask("GET", "/metrics")[1].decode()
     (status,) = (stage.settings.home / "service").iterdir()
     stage.service.wait(lambda: "20" in read_json(status)["broken"], 5)
+    (Path(made["uri"]) / "model.onnx").write_bytes(planted.constant(0.20))  # repaired: taken without a new generation
+    stage.service.wait(lambda: stage.state()["challenger"] == 20, 15)
 
 
 def test_a_corrupt_champion_leaves_the_old_one_in_place(stage: Stage) -> None:

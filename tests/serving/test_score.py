@@ -101,7 +101,7 @@ def test_hostile_json_is_refused(bundle: Bundle, body: bytes) -> None:
 
 def test_limits_of_rows_and_bytes(bundle: Bundle) -> None:
     assert send(bundle, {"rows": [ROW] * MAX_ROWS})[0] == 200
-    assert send(bundle, {"rows": [ROW] * (MAX_ROWS + 1)})[0] == 413
+    assert send(bundle, {"rows": [ROW] * (MAX_ROWS + 1)})[0] == 400
     assert send(bundle, b" " * (MAX_BYTES + 1))[0] == 413
 
 

@@ -155,6 +155,21 @@ def test_exported_bundle_and_its_check(settings: Settings, spec: ModelSpec, fram
         export.export(settings, spec, frame, wrong, "2013-02-05T00:00:00+00:00")
 
 
+def test_the_bundle_carries_the_medians_of_training_and_the_policy_of_serving(
+    settings: Settings, spec: ModelSpec, frame: Ref, parts: data.Parts
+) -> None:
+    fitted = fit.fit(settings, spec, frame, {"family": "logistic", "params": PARAMS["logistic"]})
+    described = bundle.load(export.export(settings, spec, frame, fitted, "2013-02-08T00:00:00+00:00")).schema
+    rows = data.matrix(parts.training, spec.features)
+    assert list(described["reference"]) == sorted(spec.features)
+    for name, median in zip(spec.features, np.nanmedian(rows, axis=0), strict=True):
+        assert described["reference"][name] == pytest.approx(float(median), rel=1e-6), name
+    assert described["serving"] == {"threshold": 0.4, "stale": "flag", "log_rate": 1.0}
+    assert described["format"] == bundle.FORMAT
+    empty = parts.training.assign(temp=np.float32(np.nan))
+    assert export.reference(spec, empty)["temp"] is None
+
+
 def test_unknown_family_names_those_that_exist() -> None:
     with pytest.raises(families.UnknownFamily, match="logistic, xgboost"):
         families.module("forest")
