@@ -84,6 +84,7 @@ def judged(found: Sequence[dict[str, Any]]) -> str:
                 str(len(of)),
                 tables.share(f["kind"] == "roll_back" for f in of),
                 tables.share(f["kind"] == "promote" for f in of),
+                str(sum(f["held"] for f in of)),
                 where or "–",
                 why or "–",
                 "–" if hours is None else f"{hours:.1f}",
@@ -91,7 +92,7 @@ def judged(found: Sequence[dict[str, Any]]) -> str:
             ]
         )
     head = [
-        *("challenger", "rollouts", "rolled back", "promoted", "rolled back in", "because of"),
+        *("challenger", "rollouts", "rolled back", "promoted", "held at some time", "rolled back in", "because of"),
         *("hours to that, mean", "requests it answered, mean"),
     ]
     return tables.table(head, rows)

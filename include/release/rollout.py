@@ -13,7 +13,8 @@ Two questions are asked of every check, because looks are many and a stage ends 
   It does not matter then whether one looks every hour or every two seconds.
 - **Does it look well enough to go on?** Once the stage's sample is complete. Here the number itself must lie within
   the limit: the challenger bears the proof. If it does not, the stage waits for more, up to its time, and then rolls
-  back. Too small a sample at that time is nobody's fault: hold, tell people, promote nothing.
+  back. Too small a sample at that time, or labels that speak against it without proof, are nobody's fault: hold, tell
+  people, promote nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PLANNED_BLOCKS = 12  # about two and a half days: where the confidence sequence 
 PLANNED_ATTEMPTS = 300
 MIN_BLOCKS = 3  # below it a standard error over blocks says nothing
 MIN_ERRORS = 3  # one hiccup is no rate
+LABELLED = ("loss", "calibration")  # checks that rest on labels
 MIXED_ROLES = 5  # times the policy's floor
 
 Stage = Literal["shadow", "approval", "canary"]
@@ -88,8 +90,8 @@ class Move(_Frozen):
     """What to do now. `state`: where the release stands afterwards; unchanged unless kind is advance or ask.
 
     wait: look again later. ask: go to the approval stage and ask people. advance: to the next stage or share.
-    promote: make the challenger champion. roll_back: take it out. hold: as wait, but tell people once; it goes on by
-    itself when more comes.
+    promote: make the challenger champion. roll_back: take it out. hold: as wait, but its time is over: tell people
+    once; it goes on by itself when more comes.
     """
 
     kind: Kind
@@ -166,8 +168,12 @@ def _unfinished(policy: Rollout, seen: Observation, state: State, lacking: Seque
 
 
 def _unproven(policy: Rollout, seen: Observation, state: State, failing: Sequence[Check], move: Mover) -> Move:
+    """Labels of a few days may speak against a good challenger without proving anything: that is for people, or for
+    more days. What needs no labels has had its time."""
     told = _lower(failing[0].reason)
     if seen.hours >= _limit(policy, state):
+        if all(c.name in LABELLED for c in failing):
+            return move("hold", f"On hold in {_where(policy, state)}: its time is over and labels do not tell: {told}.")
         return move("roll_back", f"Rolled back in {_where(policy, state)}, whose time is over: {told}.")
     return move("wait", f"Waiting in {_where(policy, state)} for more evidence: {told}.")
 

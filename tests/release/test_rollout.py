@@ -306,11 +306,19 @@ def test_blue_green_without_approval() -> None:
     assert decide(policy, good(), switched.state).kind == "promote"
 
 
-def test_what_is_not_proven_waits_and_leaves_when_its_time_is_over() -> None:
-    doubtful = {"loss": mean(POLICY.loss_margin + 0.005, error=0.01)}
-    assert decide(POLICY, good(**doubtful), State()).kind == "wait"
-    over = decide(POLICY, good(**doubtful, hours=LIMIT), State())
-    assert over.kind == "roll_back"
+@pytest.mark.parametrize(
+    ("seen", "in_the_end"),
+    [
+        ({"loss": mean(POLICY.loss_margin + 0.005, error=0.01)}, "hold"),  # days may turn it
+        ({"shift": mean(POLICY.max_shift + 0.01, error=0.02)}, "roll_back"),
+        ({"errors": 20}, "roll_back"),
+        ({"errors": 20, "loss": mean(POLICY.loss_margin + 0.005, error=0.01)}, "roll_back"),
+    ],
+)
+def test_what_is_not_proven_waits_until_its_time_is_over(seen: dict[str, Any], in_the_end: str) -> None:
+    assert decide(POLICY, good(**seen), State()).kind == "wait"
+    over = decide(POLICY, good(**seen, hours=LIMIT), State())
+    assert over.kind == in_the_end
     assert not over.bad
 
 
