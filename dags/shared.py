@@ -17,6 +17,7 @@ from include.settings import settings
 # Scheduled runs start when a DAG is unpaused; backfills may reach back to where the data begins.
 ORIGIN = datetime(2013, 1, 1)
 
+_LOOKS = 50  # failures that a wait outlives: a slow scheduler takes a look that is queued anew for one that failed
 DEFAULTS = {
     "owner": "ratchet",
     "retries": 2,
@@ -66,6 +67,7 @@ def watch(function: str, deadline: timedelta, **options: Any) -> Callable[..., A
         mode="reschedule",
         poke_interval=settings().look_seconds,
         timeout=deadline.total_seconds(),
+        retries=_LOOKS,
         **options,
     )
     return waits(call)

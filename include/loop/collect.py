@@ -11,7 +11,7 @@ from include.serving import collect as spool
 
 def collect(run: Run) -> dict[str, Any]:
     """Take all closed segments into the lake. Predictions that were lost or refused raise an alert, once."""
-    taken = spool.collect(run.settings)
+    taken: dict[str, Any] = dict(spool.collect(run.settings))
     if taken["lost"] or taken["refused"]:
         text = (
             f"Prediction log: {taken['lost']} predictions were answered but died with their process before they were "

@@ -7,6 +7,7 @@ was superseded ends by itself.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -28,6 +29,7 @@ from include.release import observe, page, releases, rollout
 from include.release.ledger import Deployment
 from include.serving import collect as spool
 
+log = logging.getLogger(__name__)
 _REJECTED = "Reject"  # Airflow's word
 _REPLAYED = timedelta(days=30)  # how far back of the release the times of replayed requests may lie
 
@@ -42,7 +44,7 @@ def plan(run: Run) -> Job:
         version, against = _sides(run, ledger, live)
         policy = registry.load(name).rollout.model_dump(mode="json")
         begun = releases.begin(ledger, name, version, against, policy, run.now(), run.actor or "release", run.name)
-    job = {
+    job: Job = {
         "model": name,
         "version": begun.version,
         "champion": begun.champion,
@@ -54,6 +56,7 @@ def plan(run: Run) -> Job:
             raise Skip(f"release {begun.id} of version {begun.version} was superseded before it began")
         reason = f"Release {begun.id}: version {begun.version} is scored beside champion {begun.champion}."
         _deploy(run, job, live, book.SHADOW, reason)
+    _mirror(run, job)
     return job
 
 
@@ -78,12 +81,32 @@ def _sides(run: Run, ledger: sa.Engine, live: Deployment) -> tuple[int, int]:
         found = book.version(ledger, live.model, version)
     except book.UnknownVersion as error:
         raise Stop(f"version: {error}; nothing was changed") from error
-    if found.code_hash not in (None, code_hash()):
-        raise Stop(
-            f"version {version} was packaged and rehearsed with other code of the service, which does not load it; "
-            "train it again, or let `rollback` package and rehearse it anew. Nothing was changed"
-        )
+    _check_code(run, found)
     return version, live.champion
+
+
+def _check_code(run: Run, found: book.Version) -> None:
+    """A challenger is served by the code that it was rehearsed with, or not at all."""
+    if found.code_hash is None:
+        return
+    if found.code_hash != code_hash():
+        raise Stop(
+            f"version {found.version} was packaged and rehearsed with other code of the service, which does not load "
+            "it: train it again, or let `rollback` package and rehearse it anew. Nothing was changed"
+        )
+    running = {s.get("code_hash") for s in _service(run)}
+    if running and found.code_hash not in running:
+        raise Stop(
+            "the running service is older than its code, with which this version was rehearsed: start it anew "
+            "(`make up` does), then clear this task. Nothing was changed"
+        )
+
+
+def _service(run: Run) -> list[Job]:
+    """What the workers of the service say of themselves (include/loop/serve.py); a killed one's word does not count,
+    once its log has been collected."""
+    said = [read_json(file) for file in sorted((run.settings.home / "service").glob("*.json"))]
+    return [state for state in said if (run.settings.predictions / state["worker"]).exists()]
 
 
 # -- stages ------------------------------------------------------------------------------------------------------
@@ -145,7 +168,7 @@ def promote(run: Run, job: Job, seen: Job) -> Job:
             raise Stop(
                 f"{error}. Lift it with the DAG `freeze`, then clear this task: the canary goes on meanwhile"
             ) from error
-    common.mirror(run, job["model"])
+    _mirror(run, job)
     return {"model": job["model"], "version": job["version"], "before": job["champion"], "generation": live.generation}
 
 
@@ -217,8 +240,8 @@ def _observe(run: Run, job: Job, live: Deployment, now: datetime) -> observe.Obs
 
 def _broken(run: Run, live: Deployment) -> str | None:
     """Why no worker of the service that follows this deployment can load the challenger; None if one can."""
-    said = [read_json(file) for file in sorted((run.settings.home / "service").glob("*.json"))]
-    reasons = [s["broken"].get(str(live.challenger)) for s in said if s["generation"] >= live.generation]
+    following = [s for s in _service(run) if s["generation"] >= live.generation]
+    reasons = [s["broken"].get(str(live.challenger)) for s in following]
     return str(reasons[0]) if reasons and all(reasons) else None
 
 
@@ -236,6 +259,7 @@ def _labels(run: Run, rows: pd.DataFrame, now: datetime) -> pd.DataFrame:
 # -- the ledger --------------------------------------------------------------------------------------------------
 def _mine(run: Run, job: Job) -> Deployment:
     """What is live, if it is still this release's to move. Raises Skip when it ended or was superseded."""
+    _mirror(run, job)  # also what a step has moved that was killed right afterwards
     live = book.current(common.ledger(run), job["model"])
     if live.release == job["release"] and live.challenger == job["version"]:
         return live
@@ -273,7 +297,15 @@ def _deploy(
         book.deploy(common.ledger(run), live, decision, live.champion, challenger, stage, share, release)
     except book.Superseded as error:
         raise Skip(f"{error}: another decision came first") from error
-    common.mirror(run, job["model"])
+    _mirror(run, job)
+
+
+def _mirror(run: Run, job: Job) -> None:
+    """MLflow's aliases follow, now or at the next look: no release waits for MLflow, least of all one that is bad."""
+    try:
+        common.mirror(run, job["model"])
+    except Exception as error:
+        log.warning("MLflow's aliases do not say what the ledger says: %s", error)
 
 
 def _alert(run: Run, job: Job, what: str, text: str) -> None:

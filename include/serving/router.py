@@ -225,6 +225,7 @@ def describe(router: Router) -> dict[str, Any]:
     live = router.live
     return {
         "model": router.name,
+        "code_hash": router.code_hash,
         "generation": live.generation,
         "champion": live.champion.version if live.champion else None,
         "challenger": live.challenger.version if live.challenger else None,

@@ -1,7 +1,7 @@
 """Plant a bad challenger, on purpose: the champion, made to say too much. No gate has seen it; the release must.
 
 A gate cannot catch everything: what it passed may be packaged wrongly, or meet traffic that the holdout did not hold.
-This model is the champion with the log odds of its answers stretched and shifted, a real package in the registry and
+This model is the champion with the log odds of its answers shifted, a real package in the registry and
 the ledger, entered by `demo` with what was done to it. Run it through the stack: `make demo` does.
 """
 
@@ -23,7 +23,7 @@ from include.release.ledger import Decision, Version
 from include.settings import Settings
 from include.training import track
 
-SLOPE, OFFSET = 1.6, 1.0  # of the log odds: 20 % becomes 23 %, 50 % becomes 73 %
+SLOPE, OFFSET = 1.0, 1.2  # of the log odds: 20 % becomes 45 %, 50 % becomes 77 %
 RUN = "demo/plant"
 
 

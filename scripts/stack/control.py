@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from include.files import write_text
+from include.files import read_json, write_text
+from include.packed import code_hash
 from include.release import ledger
 from include.settings import ROOT
 from scripts.stack import processes, supervisor
@@ -42,6 +43,7 @@ def up(stack: Stack, say: Say = print) -> Stack:
             stack = running
             say("The stack is already running.")
             _restart_broken(stack)
+            _restart_outdated(stack, say)
             wait_ready(stack, lambda _: None)
         else:
             _start(stack, say)
@@ -113,6 +115,15 @@ def _restart_broken(stack: Stack) -> None:
     for name, info in supervisor.states(stack).items():
         if name in supervisor.programs(stack) and info["statename"] in (*_BROKEN, "STOPPED"):
             supervisor.call(stack, "startProcess", name, False)
+
+
+def _restart_outdated(stack: Stack, say: Say) -> None:
+    """A service of yesterday's code takes no challenger that was rehearsed with today's: start it anew."""
+    said = [read_json(file) for file in sorted((stack.home / "service").glob("*.json"))]
+    if said and all(state["code_hash"] != code_hash() for state in said):
+        say("The prediction service is older than its code: starting it anew.")
+        supervisor.call(stack, "stopProcess", "service")
+        supervisor.call(stack, "startProcess", "service", False)
 
 
 def wait_ready(

@@ -17,7 +17,7 @@ from typing import Any
 
 from include.crashpoints import AT, LOG
 from include.files import read_json, write_json
-from include.loop.run import Run
+from include.loop.run import Run, Skip, Stop
 from include.settings import Settings
 
 Step = tuple[str, str, tuple[str, ...]]  # result, function of include.loop, results that it takes
@@ -65,7 +65,9 @@ class Killed(Exception):
 def server() -> ForkServerContext:
     """A fork server that has imported every step's libraries."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"include.loop.{m}" for m in ("ingest", "train", "promote", "monitor")])
+    context.set_forkserver_preload(
+        [f"include.loop.{m}" for m in ("ingest", "train", "promote", "monitor", "release", "score")]
+    )
     return context
 
 
@@ -125,5 +127,8 @@ def _in_child(dumped: dict[str, Any], step: Step, params: dict[str, Any], crash_
     known = results(settings)
     call = getattr(import_module(f"include.loop.{module}"), work)
     given = [known[t] for t in takes]
-    result = [call(run, *given[1:], item) for item in given[0]] if mapped else call(run, *given)
+    try:
+        result = [call(run, *given[1:], item) for item in given[0]] if mapped else call(run, *given)
+    except (Stop, Skip) as end:
+        result = {"ended": f"{type(end).__name__}: {end}"}  # on purpose; whoever waits for another result will notice
     write_json(settings.home / "results.json", {**results(settings), name: result})
