@@ -226,8 +226,7 @@ class Answering:
         self.recorder.put(entry)
         if scored.failed is not None:
             model, why = scored.failed
-            failure = entry._replace(version=model.version, probability=None, error=why, role=SHADOW)
-            self.recorder.put(failure._replace(shadow=None, shadow_version=None))
+            self.recorder.put(entry._replace(version=model.version, probability=None, error=why, role=SHADOW))
 
 
 def _key(flight: Flight, planned: Plan) -> dict[str, Any]:

@@ -132,6 +132,7 @@ class State(Struct):
     """What a worker serves."""
 
     model: str
+    code_hash: Annotated[str, Meta(description="of the service's code: challengers of other code are not taken")]
     generation: Annotated[int, Meta(description="of the ledger's deployment; 0: it follows none")]
     champion: int | None
     challenger: int | None
