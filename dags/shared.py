@@ -14,8 +14,7 @@ from include import pages, times
 from include.loop.run import Run, Skip, Stop
 from include.settings import settings
 
-# Scheduled runs start when a DAG is unpaused; backfills may reach back to where the data begins.
-ORIGIN = datetime(2013, 1, 1)
+ORIGIN = datetime(2013, 1, 1)  # backfills may reach back to where the data begins
 
 _LOOKS = 50  # failures that a wait outlives: a slow scheduler takes a look that is queued anew for one that failed
 DEFAULTS = {
