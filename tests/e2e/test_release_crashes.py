@@ -14,6 +14,8 @@ from tests.e2e.chains import Step, results
 from tests.e2e.releasing import ASKED, MODEL, Installation, live, local, of, prepare, serve
 from tests.e2e.test_crashes import kill_everywhere
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # minutes: some sixty kills and retries
+
 PLAN: Step = ("job", "release.plan", ())
 SHADOW: Step = ("shadowed", "release.shadow", ("job",))
 ASK: Step = ("asked", "release.ask", ("job", "shadowed"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from include import lake
 from include.contracts import SCORES
 from include.files import write_json
@@ -14,6 +16,8 @@ from tests.e2e.chains import Step, fresh, local, results
 from tests.e2e.test_crashes import kill_everywhere
 from tests.e2e.test_score import release
 from tests.packaging import tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # minutes: some fifteen kills and retries
 
 SCORE: tuple[Step, ...] = (
     ("scoring", "score.plan", ()),
