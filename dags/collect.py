@@ -19,17 +19,14 @@ from __future__ import annotations
 
 from airflow.sdk import CronTriggerTimetable, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step
+from dags.shared import COMMON, step
 
 
 @dag(
     dag_id="collect",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "serving"],
 )
 def collect() -> None:

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from airflow.sdk import Param, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step
+from dags.shared import COMMON, step
 
 
 @dag(
     dag_id="freeze",
     doc_md=__doc__,
     schedule=None,
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "release"],
     params={
         "frozen": Param(True, type="boolean", description="On: nothing is promoted. Off: lift the freeze."),

@@ -26,7 +26,7 @@ from datetime import timedelta
 
 from airflow.sdk import Asset, CronTriggerTimetable, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step, time_field
+from dags.shared import COMMON, step, time_field
 from include.contracts import ASSET_FEATURES
 
 FEATURES = Asset(name="features", uri=ASSET_FEATURES)
@@ -36,10 +36,7 @@ FEATURES = Asset(name="features", uri=ASSET_FEATURES)
     dag_id="ingest",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1)),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "data"],
     params={
         "start": time_field("Start of the interval, data time. Empty: where the last run ended."),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset, CronTriggerTimetable, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step, time_field
+from dags.shared import COMMON, step, time_field
 from include.contracts import ASSET_RETRAIN
 
 RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
@@ -31,10 +31,7 @@ RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
     dag_id="monitor",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("30 6 * * *", timezone="UTC"),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "monitoring"],
     params={"as_of": time_field("Judge with what was known then. Empty: the clock.")},
 )

@@ -32,7 +32,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step, watch
+from dags.shared import COMMON, step, watch
 from include.contracts import ASSET_CHALLENGER, ASSET_CHAMPION
 from include.models import registry
 from include.settings import settings
@@ -47,10 +47,7 @@ LAST_RESORT = timedelta(days=60)  # the rollout has deadlines of its own, in dat
     dag_id="release",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("20 * * * *", timezone="UTC"), assets=CHALLENGER),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "release"],
     params={
         "version": Param(None, type=["null", "integer"], minimum=1, description="Empty: the challenger that waits."),

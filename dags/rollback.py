@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset, Param, dag
 
-from dags.shared import DEFAULTS, ORIGIN, step
+from dags.shared import COMMON, step
 from include.contracts import ASSET_CHAMPION
 
 CHAMPION = Asset(name="champion", uri=ASSET_CHAMPION)
@@ -30,10 +30,7 @@ CHAMPION = Asset(name="champion", uri=ASSET_CHAMPION)
     dag_id="rollback",
     doc_md=__doc__,
     schedule=None,
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "release"],
     params={
         "version": Param(None, type=["null", "integer"], minimum=1, description="Empty: the champion before this one."),

@@ -25,17 +25,14 @@ from __future__ import annotations
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
-from dags.shared import DEFAULTS, ORIGIN, each, step, time_field
+from dags.shared import COMMON, each, step, time_field
 
 
 @dag(
     dag_id="score",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("0 21 * * *", timezone="UTC"),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "serving"],
     params={
         "start": time_field("First scheduled departure, data time. Empty, as `end`: New York's next day."),

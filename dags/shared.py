@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
 from airflow.sdk import Param, PokeReturnValue, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include import pages, times
-from include.loop.run import Run, Skip, Stop
+from dags.context import run_of
+from include.loop.run import Skip, Stop
 from include.settings import settings
 
-ORIGIN = datetime(2013, 1, 1)  # backfills may reach back to where the data begins
-
 _LOOKS = 50  # failures that a wait outlives: a slow scheduler takes a look that is queued anew for one that failed
-DEFAULTS = {
-    "owner": "ratchet",
-    "retries": 2,
-    "retry_delay": timedelta(seconds=10),
-    "execution_timeout": timedelta(minutes=30),
+COMMON: dict[str, Any] = {
+    "start_date": datetime(2013, 1, 1),  # backfills may reach back to where the data begins
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": {
+        "owner": "ratchet",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+        "execution_timeout": timedelta(minutes=30),
+    },
 }
 
 
@@ -77,7 +80,7 @@ def _perform(function: str, results: Sequence[Any]) -> Any:
     module, name = function.split(".")
     work = getattr(import_module(f"include.loop.{module}"), name)
     try:
-        result = work(_run(context), *(_plain(r) for r in results))
+        result = work(run_of(context), *(_plain(r) for r in results))
     except Skip as reason:
         raise AirflowSkipException(str(reason)) from None
     except Stop as reason:
@@ -92,28 +95,3 @@ def _perform(function: str, results: Sequence[Any]) -> Any:
 def _plain(result: Any) -> Any:
     """Results of mapped tasks come as a lazy sequence."""
     return result if isinstance(result, (dict, str)) or result is None else list(result)
-
-
-def _run(context: Any) -> Run:
-    run, ti = context["dag_run"], context["ti"]
-    if unknown := sorted(set(run.conf or {}) - set(context["dag"].params)):
-        known = ", ".join(context["dag"].params)
-        raise Stop(f"the form has no field {', '.join(unknown)}; there are {known}. Nothing was done.")
-    index = -1 if ti.map_index is None else ti.map_index
-    events = [e for found in (context.get("triggering_asset_events") or {}).values() for e in found]
-    span = (times.iso(run.data_interval_start), times.iso(run.data_interval_end)) if _backfill(run) else None
-    return Run(
-        settings=settings(),
-        name=f"{ti.dag_id}/{ti.run_id}",
-        page=pages.folder(settings(), ti.dag_id, ti.run_id, ti.task_id, index) / "index.html",
-        params=dict(context["params"]),
-        wall=times.iso(run.run_after),
-        looked=times.iso(datetime.now(UTC)),
-        actor=getattr(run, "triggering_user_name", None) or "",
-        interval=span,
-        events=tuple(dict(e.extra or {}) for e in events),
-    )
-
-
-def _backfill(run: Any) -> bool:
-    return str(getattr(run.run_type, "value", run.run_type)) == "backfill"

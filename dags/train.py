@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag
 
-from dags.shared import DEFAULTS, ORIGIN, each, step, time_field
+from dags.shared import COMMON, each, step, time_field
 from include.contracts import ASSET_CHALLENGER, ASSET_RETRAIN
 
 RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
@@ -36,10 +36,7 @@ FAMILIES = ["logistic", "xgboost"]
     dag_id="train",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 12 * * 1", timezone="UTC"), assets=RETRAIN),
-    start_date=ORIGIN,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
+    **COMMON,
     tags=["ratchet", "model"],
     params={
         "as_of": time_field("Use what was known then. Empty: what the request says, else the clock."),

@@ -87,8 +87,8 @@ def _found_frame(settings: Settings, then: Mapping[str, Any]) -> Ref:
 
 
 def _spec(then: Mapping[str, Any]) -> ModelSpec:
-    """The spec of then; gate and triggers take no part in training, so their form may have changed since."""
-    kept = {k: v for k, v in then["spec"].items() if k not in ("gate", "triggers")}
+    """The spec of then; what takes no part in training or in the bundle may have changed its form since."""
+    kept = {k: v for k, v in then["spec"].items() if k not in ("gate", "triggers", "rollout")}
     try:
         return ModelSpec.model_validate(kept)
     except ValidationError as error:

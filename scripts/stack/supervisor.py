@@ -72,6 +72,7 @@ def programs(stack: Stack) -> dict[str, list[str]]:
         "service": [
             *(sys.executable, "-m", "bentoml", "serve", SERVICE, "--production", "--api-workers", "1"),
             *("--host", HOST, "--port", str(stack.service_port)),
+            *("--timeout-keep-alive", "75"),  # longer than clients keep a connection idle: they see no resets
         ],
         "api-server": [airflow, "api-server", "--host", HOST, "--port", str(stack.port), "--workers", "1"],
         "scheduler": [airflow, "scheduler", "--skip-serve-logs"],
