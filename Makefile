@@ -28,7 +28,7 @@ setup-dev: ## the same with what tests and checks need
 	@scripts/setup.sh requirements-dev.txt
 
 demo: setup ## start everything and run the story: ingest, train, gate, monitor, a retrain, releases
-	@RATCHET_LOOK_SECONDS=$${RATCHET_LOOK_SECONDS:-5} $(PY) -m scripts.demo
+	@RATCHET_LOOK_SECONDS=$${RATCHET_LOOK_SECONDS:-10} $(PY) -m scripts.demo
 
 up: setup ## start Airflow, MLflow and the service on 127.0.0.1 (RATCHET_PORT, RATCHET_MLFLOW_PORT, RATCHET_SERVICE_PORT)
 	@$(STACK) up

@@ -14,7 +14,7 @@ import pytest
 
 from include import clock, times
 from include.evaluation import evidence
-from include.loop import common, monitor, promote, train, why
+from include.loop import common, monitor, promote, rollback, train, why
 from include.loop.run import Run, Skip, Stop
 from include.models import registry
 from include.models.flights_on_time.spec import SPEC
@@ -158,6 +158,18 @@ def test_aliases_that_differ_from_the_ledger_are_repaired(trained: Settings) -> 
 
 
 # -- smoke -------------------------------------------------------------------------------------------------------
+def test_a_version_is_rehearsed_anew_before_it_comes_back(trained: Settings, tmp_path: Path) -> None:
+    settings = local(copy_home(trained.home, tmp_path / "var"))
+    found = rollback.rehearse(
+        run_of(settings, "rollback", "rehearse"), {"model": SPEC.name, "version": 1, "as_of": END}
+    )
+    assert found["passed"]
+    assert found["rows"] > 1_000
+    assert Path(found["archive"]["uri"]).is_file()
+    last = book.history(book.connect(settings.ledger_url), SPEC.name)[-1]
+    assert (last["kind"], last["run"]) == ("rehearsal", "rollback/test")
+
+
 def test_one_per_cent_of_the_year_gives_sane_scores(trained: Settings) -> None:
     rows = data.read(trained, results(trained)["frame"])
     some = rows.sample(3_368, random_state=SPEC.seed).sort_values("sched_dep", ignore_index=True)

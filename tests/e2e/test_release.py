@@ -6,11 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from include import alerts
 from include.files import write_json
-from include.loop import freeze, release
+from include.loop import freeze, release, rollback
 from include.loop.run import Skip, Stop
 from include.models import registry
 from include.models.spec import Rollout
@@ -211,3 +212,61 @@ def test_a_freeze_needs_a_reason(world: Installation) -> None:
     with pytest.raises(Stop, match="reason"):
         freeze.change(run(world, "change", name="freeze/f1", frozen=True, reason=" "))
     assert book.frozen(book.connect(world.settings.ledger_url), MODEL) is None
+
+
+# -- rollback ----------------------------------------------------------------------------------------------------
+def back(world: Installation, task: str, **params: Any) -> Any:
+    return run(world, task, 1.0, "rollback/b1", **{"reason": "it is wrong", **params})
+
+
+def promoted(world: Installation) -> None:
+    """Version 2 is champion, and has answered."""
+    in_shadow(world)
+    ledger = book.connect(world.settings.ledger_url)
+    book.deploy(ledger, live(world), decided("canary", 2), 1, 2, stage=book.CANARY, share=1.0, release=1)
+    serve(world)
+    book.deploy(ledger, live(world), decided("promotion", 2), 2, None)
+
+
+def test_a_rollback_restores_and_lists_what_the_bad_version_answered(world: Installation) -> None:
+    promoted(world)
+    job = rollback.plan(back(world, "plan"))
+    assert (job["version"], job["bad"]) == (1, 2)
+    for _ in range(2):
+        done = rollback.restore(back(world, "restore"), job, {"archive": {}})
+        assert (done["version"], done["before"]) == (1, 2)
+    assert rollback.plan(back(world, "plan")) == job  # cleared, it does not go back one more
+    assert (live(world).champion, live(world).challenger) == (1, None)
+    assert kinds(world).count("rollback") == 1
+    found = rollback.affected(back(world, "affected"), job)
+    assert found["predictions"] == found["flights"] == len(world.flights.iloc[::5])
+    rows = pq.read_table(found["uri"])
+    assert set(rows["version"].to_pylist()) == {2}
+    assert f"{found['predictions']:,}" in (world.settings.reports / "rollback/b1/affected/index.html").read_text()
+    (alert,) = alerts.sent(world.settings)
+    assert "it is wrong" in alert["text"]
+    assert track.get_aliases(world.settings, MODEL) == {"champion": "1"}
+
+
+def test_a_rollback_to_the_champion_ends_its_challengers_release(world: Installation) -> None:
+    job = in_shadow(world)
+    left = rollback.plan(back(world, "plan", version=1))
+    assert (left["version"], left["bad"]) == (1, 2)
+    rollback.restore(back(world, "restore"), left, {"archive": {}})
+    assert (live(world).champion, live(world).challenger) == (1, None)
+    with pytest.raises(Skip, match="over"):
+        release.shadow(run(world, "shadow"), job)
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"reason": ""}, "reason"),
+        ({"version": 7}, "version: .*no packaged version 7"),
+        ({}, "version: .*never had another"),
+    ],
+)
+def test_a_rollback_that_cannot_be_says_why(world: Installation, params: dict[str, Any], says: str) -> None:
+    with pytest.raises(Stop, match=says):
+        rollback.plan(back(world, "plan", **params))
+    assert live(world).champion == 1
