@@ -21,6 +21,7 @@ from dags.shared import COMMON, step
     dag_id="freeze",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,  # nobody should have to unpause it in an emergency
     **COMMON,
     tags=["ratchet", "release"],
     params={

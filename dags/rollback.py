@@ -30,6 +30,7 @@ CHAMPION = Asset(name="champion", uri=ASSET_CHAMPION)
     dag_id="rollback",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,  # nobody should have to unpause it in an emergency
     **COMMON,
     tags=["ratchet", "release"],
     params={

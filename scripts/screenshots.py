@@ -83,6 +83,10 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
         "mlflow": (first["mlflow_run"] + "/model-metrics", _mlflow),
         "monitor": (run(runs["5_monitor"], "measure"), _framed),
         "drift": (runs["5_monitor"]["page"] + "evidently.html", _still),
+        "release": (run(runs["6_release"]), _graph),
+        "release-evidence": (run(runs["6_release"], "canary"), _framed),
+        "rolled-back": (run(runs["7_bad_release"], "shadow"), _framed),
+        "approval": (runs["8_release"]["approve_at"], _seen("text=Approve")),
     }
 
 

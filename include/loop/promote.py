@@ -55,6 +55,11 @@ def register(run: Run, job: Job, fitted: Job, logged: Job, verdict: Job) -> Job:
     """A model version for what passed the gate. A refusal ends the run here, green."""
     if not verdict["accepted"]:
         raise Skip(verdict["reason"])
+    live = common.champion(common.ledger(run), job["model"])
+    if live and live.bundle["hash"] == fitted["bundle"]["hash"] and live.mlflow_run != logged["run_id"]:
+        same = f"version {live.version}, the champion, to the byte: there is nothing to release"
+        common.answer(run, job, same)
+        raise Skip(f"the training gave {same}")
     tags = {"as_of": job["as_of"], "bundle": fitted["bundle"]["hash"], "verdict": verdict["reason"][:4000]}
     version = int(track.register(run.settings, logged["run_id"], job["model"], tags))
     return {"version": version, "run_id": logged["run_id"], "url": logged["url"]}

@@ -84,7 +84,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "8_another",
             "Another training, with more trials, makes another challenger",
             "train",
-            {"as_of": anchor, "trials": 12, "note": "more trials"},
+            {"as_of": anchor, "trials": 20, "note": "more trials"},
         ),
         Chapter("8_release", "Its release waits for your approval", "release", None, ends="waits"),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ import psutil
 import pytest
 
 from include.files import read_json
-from include.settings import ROOT
+from include.release import ledger as book
+from include.serving import collect as spool
+from include.settings import ROOT, Settings
+from scripts.demo import airflow
+from scripts.stack import supervisor
+from scripts.stack.config import Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -71,6 +77,40 @@ def check_releases(told: dict[str, Any], live: dict[str, Any]) -> None:
         assert live["challenger"] == waiting["version"]
 
 
+def stack_of(clone: Path, ports: dict[str, str]) -> Stack:
+    return Stack(Settings(home=clone / "var"), *(int(port) for port in ports.values()))
+
+
+def release_survives_kills(stack: Stack, waiting: dict[str, Any]) -> None:
+    """The reader approves; in the middle of the canary the scheduler and the service die by SIGKILL."""
+    ledger = book.connect(stack.settings.ledger_url)
+
+    def live() -> book.Deployment:
+        return book.current(ledger, stack.settings.model)
+
+    with airflow.connect(stack, "operator") as operator:
+        (question,) = airflow.questions(operator, "release", waiting["run"])
+        airflow.answer(operator, question, "Approve", "it looks good")
+    wait(lambda: live().stage == book.CANARY)
+    for name in ("scheduler", "service"):
+        psutil.Process(supervisor.states(stack)[name]["pid"]).kill()
+    wait(lambda: live().champion == waiting["version"])
+    with airflow.connect(stack) as admin:
+        wait(lambda: (airflow.run(admin, "release", waiting["run"]) or {})["state"] == "success")
+    said = [row for row in book.history(ledger, stack.settings.model) if row["kind"] == "approved"]
+    assert said[-1]["reason"] == "operator: it looks good"
+    spool.collect(stack.settings)
+    rows = spool.read(stack.settings, stack.settings.model, columns=["prediction_id", "role"])
+    assert rows.num_rows == rows.group_by(["prediction_id", "role"]).aggregate([]).num_rows > 5_000
+
+
+def wait(true: Callable[[], bool], seconds: float = 400) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
 def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
     first = make(clone, "demo", **ports)
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
@@ -92,12 +132,16 @@ def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
     check_releases(told, report["live"])
     assert report["open"]["airflow"] in first.stdout
 
+    if "8_release" in told:
+        release_survives_kills(stack_of(clone, ports), told["8_release"])
+
     again = make(clone, "demo", **ports)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     repeated = read_json(clone / "var" / "demo" / "report.json")
     assert [c["run"] for c in repeated["chapters"]] == [c["run"] for c in report["chapters"]]
     assert all(c["done_before"] for c in repeated["chapters"])
-    assert repeated["live"] == report["live"]
+    if "8_release" in told:
+        assert repeated["live"]["champion"] == told["8_release"]["version"]
 
     why = make(clone, "why", "VERSION=1", **ports)
     assert "version 1: champion" in why.stdout, why.stderr
