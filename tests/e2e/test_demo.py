@@ -78,7 +78,8 @@ def check_releases(told: dict[str, Any], live: dict[str, Any]) -> None:
 
 
 def stack_of(clone: Path, ports: dict[str, str]) -> Stack:
-    return Stack(Settings(home=clone / "var"), *(int(port) for port in ports.values()))
+    airflow_port, mlflow, service = (int(port) for port in ports.values())
+    return Stack(Settings(home=clone / "var"), airflow_port, mlflow, service)
 
 
 def release_survives_kills(stack: Stack, waiting: dict[str, Any]) -> None:
