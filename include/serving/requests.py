@@ -152,6 +152,7 @@ class Failure(Struct):
     error: Fault
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)  # the latter for a text within that is no UTF-8
 _one = msgspec.json.Decoder(Predict)
 _many = msgspec.json.Decoder(PredictBatch)
 
@@ -160,7 +161,7 @@ def one(body: bytes) -> Predict:
     """The request for one flight. Raises Refused."""
     try:
         return _one.decode(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise _refused(error) from None
 
 
@@ -168,7 +169,7 @@ def many(body: bytes) -> PredictBatch:
     """The request for several flights. Raises Refused."""
     try:
         return _many.decode(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise _refused(error) from None
 
 
@@ -195,7 +196,7 @@ _NAMED = re.compile(r"(?:missing required|contains unknown) field `(?P<name>.*?)
 _ROW = re.compile(r"^\.flights\[(\d+)\]")
 
 
-def _refused(error: msgspec.DecodeError) -> Refused:
+def _refused(error: msgspec.DecodeError | UnicodeDecodeError) -> Refused:
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return Refused(400, f"body: not JSON: {text}", "body")
