@@ -137,7 +137,8 @@ def answered(run: Run, job: Job, answer: Job | None) -> Job:
     given = releases.EXPIRED if not who else releases.REJECTED if chosen == _REJECTED else releases.APPROVED
     note = str((answer.get("params_input") or {}).get("reason") or "").strip()
     said = releases.answer(common.ledger(run), job["release"], given, who or "nobody", note or "no reason given")
-    common.record(run, {**job, "as_of": run.now()}, said.answer, f"{said.actor}: {said.reason}", job["version"], {})
+    entry = common.decision(run, {**job, "as_of": run.now()}, said.answer, said.reason, job["version"], {})
+    book.record(common.ledger(run), replace(entry, actor=said.actor))  # in the name of who answered, not of the run
     if said.answer == releases.APPROVED:
         return {"answer": said.answer, "actor": said.actor, "reason": said.reason}
     reason = f"release {job['release']} of version {job['version']} was {said.answer} ({said.actor}: {said.reason})"

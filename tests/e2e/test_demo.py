@@ -69,7 +69,7 @@ def check_releases(told: dict[str, Any], live: dict[str, Any]) -> None:
         assert good["state"] == "success"
         approved = ["shadow", "approval", "approved", "canary", "canary", "promotion"]
         assert [s["kind"] for s in good["steps"]] == approved
-        assert good["steps"][2]["reason"].startswith("demo: ")
+        assert good["steps"][2]["actor"] == "demo"
     if "8_release" in told:
         waiting = told["8_release"]
         assert waiting["state"] == "waits for you"
@@ -99,7 +99,7 @@ def release_survives_kills(stack: Stack, waiting: dict[str, Any]) -> None:
     with airflow.connect(stack) as admin:
         wait(lambda: (airflow.run(admin, "release", waiting["run"]) or {})["state"] == "success")
     said = [row for row in book.history(ledger, stack.settings.model) if row["kind"] == "approved"]
-    assert said[-1]["reason"] == "operator: it looks good"
+    assert (said[-1]["actor"], said[-1]["reason"]) == ("operator", "it looks good")
     spool.collect(stack.settings)
     rows = spool.read(stack.settings, stack.settings.model, columns=["prediction_id", "role"])
     assert rows.num_rows == rows.group_by(["prediction_id", "role"]).aggregate([]).num_rows > 5_000

@@ -81,6 +81,8 @@ def test_a_good_challenger_becomes_champion_step_by_step(world: Installation) ->
     assert track.get_aliases(world.settings, MODEL) == {"champion": "2"}
     before = ["champion", "challenger", "shadow", "approval", "approved"]
     assert kinds(world) == [*before, "canary", "canary", "promotion"]
+    said = [row for row in book.history(book.connect(world.settings.ledger_url), MODEL) if row["kind"] == "approved"]
+    assert [(row["actor"], row["reason"]) for row in said] == [("ann", "looks good")]
     with pytest.raises(Skip, match="is champion"):
         release.canary(run(world, "canary", 0.6), job)
 
