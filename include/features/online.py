@@ -1,12 +1,14 @@
 """Online features as a service reads them: Feast's online store, one read a view, through a short-lived cache.
 
 `get_online_features` costs four times what its provider's `online_read` does, and neither looks at a row's age: the
-reader hands out each row's event time, and whoever asks decides. Rows are kept for at most two seconds, so that a
-published hour is served within them. The definitions are made from include.contracts; no registry is needed.
+reader hands out each row's event time, and whoever asks decides. Every two seconds the rows that are kept are
+forgotten if the store was written to, so that a published hour is served within them. SQLite says whether it was;
+Redis does not, and is read again each time. The definitions are made from include.contracts; no registry is needed.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -41,7 +43,7 @@ class Row(NamedTuple):
 
 class Reader:
     """Some features of an installation's online store, in the order of include.contracts. Not thread-safe: one
-    connection, used by the thread that asks. Rows are read again after `seconds`."""
+    connection, used by the thread that asks. Every `seconds` it looks whether rows are to be read again."""
 
     def __init__(self, settings: Settings, names: Collection[str], seconds: float = 2.0) -> None:
         self._config = _config(settings)
@@ -51,6 +53,8 @@ class Reader:
         self.names = tuple(name for view in self._views for name in view.names)
         # a SQLite file that Feast makes by connecting would not be in WAL mode, nor hold a table
         self._awaited = settings.feast / "online.db" if self._config.online_store.type == "sqlite" else None
+        self._watch: sqlite3.Connection | None = None
+        self._state: int | None = None
 
     def read(self, keys: Sequence[Mapping[str, Any]], now: float) -> list[Row]:
         """The features of some flights, in order. A key holds flight_id, carrier, flight, origin, dest and local_hour;
@@ -58,15 +62,23 @@ class Reader:
         if self._awaited is not None:
             if not self._awaited.exists():
                 raise StoreMissing("nothing was materialized yet: run `ingest`")
+            self._watch = sqlite3.connect(self._awaited, check_same_thread=False)
             self._awaited = None
         if now >= self._until:
             self._until = now + self._seconds
-            for view in self._views:
-                view.kept = {}
+            self._forget()
         if len(keys) > 1:  # one read a view, not one a flight
             for view in self._views:
                 self._fill(view, [view.key(key) for key in keys])
         return [self._row(key) for key in keys]
+
+    def _forget(self) -> None:
+        """Drop the rows that were read, unless the store is known to be as it was."""
+        state = None if self._watch is None else self._watch.execute("PRAGMA data_version").fetchone()[0]
+        if state is None or state != self._state:
+            self._state = state
+            for view in self._views:
+                view.kept = {}
 
     def _row(self, key: Mapping[str, Any]) -> Row:
         values: list[float] = []

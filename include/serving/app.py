@@ -28,6 +28,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = b"application/json"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+_BODY = 10.0  # seconds for a body to arrive
+_UNREAD = (408, 413)  # statuses of requests whose body was not read to its end
 _CHUNK = 64  # flights of a batch between two of which other requests have their turn, some 3 ms
 
 log = logging.getLogger(__name__)
@@ -64,14 +66,14 @@ class App:
             return
         headers: list[tuple[bytes, bytes]] = []
         try:
-            body = await _read(receive)
+            body = await _in_time(receive)
             answer = post(body)
             if not isinstance(answer, bytes):
                 answer = await answer
             status = 200
         except BadInput as error:
             status, answer = requests.status(error), requests.failure(error)
-            if isinstance(error, TooLarge):  # the rest is not read: the connection cannot carry another request
+            if status in _UNREAD:  # the connection cannot carry another request
                 headers.append((b"connection", b"close"))
         except Gone:
             return
@@ -133,6 +135,15 @@ class App:
             await _send(send, 404, requests.failure(error), JSON, [], body=method != "HEAD")
 
 
+async def _in_time(receive: Receive) -> bytes:
+    """The body. Raises Refused when it takes too long, TooLarge and Gone."""
+    try:
+        async with asyncio.timeout(_BODY):
+            return await _read(receive)
+    except TimeoutError:
+        raise Refused(408, f"body: did not arrive within {_BODY:g} s", "body") from None
+
+
 async def _read(receive: Receive) -> bytes:
     """The body. Raises TooLarge as soon as it is, and Gone."""
     message = await receive()
@@ -164,10 +175,23 @@ async def _send(
 def in_front(app: Asgi, serving: Mapping[str, Asgi]) -> Asgi:
     """ASGI middleware: `serving["http"]` answers every request, `app` keeps what is none: its start and its end.
 
-    Standing in front of BentoML's own routes saves their objects a request, and makes every answer ours.
+    BentoML puts its own layers around what is added, and each costs every request: tracing that is switched off still
+    matches URLs, the timeout leaves a task and a timer. So at the start this goes around all of them. What their
+    timeout was for, a body that does not come, is the application's own affair.
     """
 
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        await serving.get(scope["type"], app)(scope, receive, send)
+    def around(inner: Asgi) -> Asgi:
+        async def front(scope: Scope, receive: Receive, send: Send) -> None:
+            await serving.get(scope["type"], inner)(scope, receive, send)
 
-    return front
+        return front
+
+    innermost = around(app)
+
+    async def first(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            whole = scope["app"]  # Starlette's, with all layers
+            whole.middleware_stack = around(whole.middleware_stack)
+        await innermost(scope, receive, send)
+
+    return first

@@ -44,10 +44,10 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 }
 _WHY = {
     "400": "the body is not JSON, or not what this path reads",
+    "408": "the body did not arrive within ten seconds; the connection is closed",
     "413": "too much at once; the connection is closed",
     "422": "JSON, but a field is wrong, or a feature that may not be missing is not known; `error.field` names it",
     "503": "no champion yet, the feature store cannot be read, features are too old, or the model failed",
-    "504": "the body did not arrive in time",
 }
 
 

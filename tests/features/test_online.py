@@ -13,7 +13,7 @@ import pytest
 from include import lake, times
 from include.contracts import FEATURES, SCHEDULE, VIEWS
 from include.features import online, store
-from include.features.online import Reader, StoreMissing
+from include.features.online import Reader, Row, StoreMissing
 from include.settings import Settings
 from tests.conftest import END as LAST
 from tests.features.test_store import KEYS, SPEC, fill, records, window
@@ -65,6 +65,35 @@ def test_a_new_value_is_served_after_two_seconds_and_not_sooner(installation: Se
     con.close()
     assert reader.read([key], 11.9)[0].values[0] == before.values[0]
     assert np.isnan(reader.read([key], 12.0)[0].values[0])
+
+
+def same(found: list[Row], due: list[Row]) -> None:
+    for one, other in zip(found, due, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        assert one.times == other.times
+
+
+def test_a_store_that_was_not_written_to_is_not_read_again(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, keys = Reader(installation, NAMES), records(soon(installation))[:20]
+    before = reader.read(keys, 10.0)
+    reads: list[str] = []
+    real = reader._provider.online_read
+
+    def counted(config: Any, view: Any, *more: Any) -> Any:
+        reads.append(view.name)
+        return real(config, view, *more)
+
+    monkeypatch.setattr(reader._provider, "online_read", counted)
+    same(reader.read(keys, 99.0), before)
+    assert reads == []
+    with sqlite3.connect(installation.feast / "online.db") as con:  # any write: it is not known whose rows it changed
+        con.execute("DELETE FROM ratchet_route_daily WHERE 0 = 1")
+        con.execute("CREATE TABLE other (id INTEGER)")
+    con.close()
+    same(reader.read(keys, 199.0), before)
+    assert sorted(reads) == sorted(view.name for view in VIEWS)
 
 
 def test_the_cache_is_bounded(history: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from include import bundle
 from include.bundle import load
 from include.contracts import FEATURES, VIEWS
+from include.serving import app as http
 from include.serving.explain import log_odds
 from include.serving.plan import NAMES as BOOKED
 from include.serving.predict import NAMES, STORED
@@ -347,3 +351,52 @@ def test_a_fault_of_ours_is_json_and_names_no_secret(home: Settings, tmp_path: P
     status, value = predict(service)
     assert (status, value["error"]["field"]) == (503, "service")
     assert "division" not in value["error"]["message"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_BODY", 0.01)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(asyncio.wait_for(app(Live())({"type": "http", "path": "/predict", "method": "POST"}, receive, send), 5))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert b'"field":"body"' in sent[1]["body"]
+
+
+def test_requests_pass_none_of_the_layers_around(home: Settings) -> None:
+    passed: list[str] = []
+
+    def layer(inner: http.Asgi) -> http.Asgi:
+        async def count(scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+            passed.append(scope["type"])
+            await inner(scope, receive, send)
+
+        return count
+
+    ours = app(Live(champion=version(home, 1)))
+    whole = Starlette(middleware=[Middleware(layer), Middleware(http.in_front, serving={"http": ours})])
+
+    async def starts() -> None:
+        messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(messages)
+
+        async def send(message: Any) -> None:
+            passed.append(message["type"])
+
+        await whole({"type": "lifespan"}, receive, send)
+
+    assert call(whole, "GET", "/healthz")[0] == 200
+    assert passed == ["http"]
+    asyncio.run(starts())
+    assert passed[1:] == ["lifespan", "lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert call(whole, "GET", "/healthz")[0] == 200
+    assert len(passed) == 4
