@@ -178,7 +178,7 @@ def _release_text(part: dict[str, Any]) -> list[str]:
     for step in part["steps"]:
         lines += wrap(f"{step['at']}  {step['kind']:<10} by {step['actor']}: {step['reason']}", _WIDTH)
     if part["approve_at"]:
-        lines.append(f"YOUR ANSWER  {part['approve_at']}   (user operator; then watch it go on by itself)")
+        lines.append(f"YOUR ANSWER  {part['approve_at']}   (as admin or operator; then watch it go on by itself)")
     return [*lines, f"evidence    {part['page']}"]
 
 
