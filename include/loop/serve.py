@@ -9,9 +9,12 @@ The edge of the process is here, and only here is the wall clock handed on.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
+import signal
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -30,6 +33,7 @@ from include.serving.router import Live, Package, Router, describe, model, warm
 from include.settings import ROOT, Settings
 
 POLL = 0.25  # seconds between two looks at the ledger
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 RETRY = 10.0  # seconds between two attempts at a version that is broken
 
 log = logging.getLogger("ratchet.serve")
@@ -136,6 +140,13 @@ class Following:
         return kept.anchor.timestamp() + kept.speed * max(wall - kept.start.timestamp(), 0.0)
 
 
+def _end_with_parent() -> None:
+    """Linux: SIGTERM when BentoML's supervising process dies, by whatever signal. Else its worker would go on beside
+    the next one, answering with code that nobody watches."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 serving: dict[str, Any] = {}  # "http": the app, once the service is made
 
 
@@ -152,6 +163,7 @@ class Ratchet:
     """Loads, warms, then leaves the garbage collector little; ends by writing its log."""
 
     def __init__(self) -> None:
+        _end_with_parent()
         self.mode = Following(Settings()) if following() else Alone()
         serving["http"] = self.mode.app
         # BentoML's timeout leaves a timer behind each request: by default the collector walks them all, again and again

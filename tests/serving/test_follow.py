@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -250,3 +251,13 @@ def test_it_starts_before_there_is_anything_and_ends_with_its_log_written(tmp_pa
     logged = [json.loads(line)["prediction_id"] for file in segments for line in file.read_text().splitlines()]
     assert logged == names
     assert list((settings.home / "service").iterdir()) == []
+
+
+def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    with running(tmp_path / "var") as service:
+        workers = service.workers()
+        assert workers
+        service.process.kill()
+        service.process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert alive == []
