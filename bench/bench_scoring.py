@@ -27,13 +27,11 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench import tables
+from bench import january, tables
 from include import bundle
 from include.contracts import ENTITY, EVENT_TIME, KNOWN_AT, TARGET, Ref
-from include.features import frame, snapshot
+from include.features import frame
 from include.files import write_text
-from include.loop import ingest
-from include.loop.run import Run
 from include.models.flights_on_time.spec import SPEC
 from include.serving import batch
 from include.settings import Settings
@@ -42,15 +40,7 @@ from include.training import data, export, families
 
 DOC = Path(__file__).parents[1] / "docs" / "scoring.md"
 MARK = "<!-- measured by make bench-scoring -->"
-START, END = "2013-01-01T05:00:00+00:00", "2013-01-31T05:00:00+00:00"
 FIRST, LAST, PART = "2013-01-03", "2013-01-30", timedelta(days=7)
-PARAMS: dict[str, dict[str, Any]] = {
-    "logistic": {"C": 0.1},
-    "xgboost": {
-        "max_depth": 5, "learning_rate": 0.08, "n_estimators": 200, "min_child_weight": 20.0,
-        "subsample": 0.8, "colsample_bytree": 0.7, "reg_lambda": 3.0,
-    },
-}  # fmt: skip
 SIDES = ("ours", "bare")
 IDENTITY = [ENTITY, "sched_dep", EVENT_TIME, KNOWN_AT]
 GROUP = 65_536  # rows of a row group
@@ -63,23 +53,18 @@ BYTES = 400  # of disk that a row may take, all copies together
 def prepare(folder: Path) -> tuple[pa.Table, dict[str, Ref]]:
     """January through the project's own steps: its scoring rows, and a bundle of each family."""
     settings = Settings(home=folder)
-    run = Run(settings, "ingest/bench", folder / "reports" / "index.html", {"start": START, "end": END})
-    interval = ingest.plan(run)
-    landed = ingest.land(run, interval)
-    written = ingest.facts(run, interval, landed, ingest.validate(run, interval, landed))
-    ingest.publish(run, interval, landed, written, ingest.features(run, interval, written))
-    versions = frame.take_versions(settings)
-    taken = snapshot.take(settings, versions, parse(START), parse(END))
-    labelled = data.read(settings, frame.build(settings, SPEC, versions, taken, END, None))
+    january.fill(settings)
+    versions, taken = january.freeze(settings)
+    labelled = january.labelled(settings, versions, taken)
     x, y = data.matrix(labelled, SPEC.features), data.labels(labelled, TARGET)
     made = {}
-    for family, params in PARAMS.items():
+    for family, params in january.PARAMS.items():
         model = families.fit(family, x, y, SPEC.features, params, SPEC.seed)
         model["calibration"] = {"slope": 1.0, "offset": 0.0}
-        described = bundle.schema(SPEC.name, SPEC.features, "bench", END, family, params)
+        described = bundle.schema(SPEC.name, SPEC.features, "bench", january.END, family, params)
         made[family] = bundle.save(settings, export.to_onnx(model), described)
     span = (FIRST + "T00:00:00+00:00", LAST + "T23:59:00+00:00")
-    rows = pq.read_table(frame.build_scoring(settings, SPEC, versions, taken, END, *span)["uri"])
+    rows = pq.read_table(frame.build_scoring(settings, SPEC, versions, taken, january.END, *span)["uri"])
     return rows.select([*IDENTITY, *SPEC.features]), made
 
 
