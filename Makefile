@@ -66,7 +66,7 @@ screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chr
 	@$(PY) -m scripts.screenshots
 
 why: setup ## where a model version comes from: make why VERSION=1; what was live when: make why AT=2026-11-21T10:00Z
-	@$(STACK) exec python -m scripts.why $(VERSION) $(if $(AT),--at $(AT))
+	@$(STACK) exec python -m scripts.why $(if $(VERSION),'$(VERSION)') $(if $(AT),--at '$(AT)')
 
 reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
 	@$(STACK) exec python -m scripts.reproduce $(VERSION)

@@ -1,7 +1,7 @@
 """Freeze the model: nothing of it is promoted until the freeze is lifted.
 
 **Does:** enters the freeze, or its lifting, in the ledger with who and why. The ledger itself refuses promotions while
-it is set: a release goes on through shadow and canary and stops before its end. A rollback is always allowed.
+it is set: a release goes on through shadow and canary and is held before its end. A rollback is always allowed.
 
 **Runs:** on demand, with a reason.
 

@@ -21,7 +21,11 @@ superseded ends skipped; the newer one's release begins.
 - an alert, *on hold*: too few requests or labels. It goes on by itself when more come; to end it, trigger `rollback`
   to the version that is champion.
 - `answered` red: the approval expired. Trigger this DAG with the version to ask again.
-- `plan` or `promote` red, *frozen*: lift it with `freeze`, then clear the task.
+- an alert, *frozen*: every stage is complete. Lift it with `freeze`; the canary goes on and promotes then.
+- `shadow` or `canary` red for another reason, or marked failed: the challenger keeps its stage and nobody looks until
+  the next hourly run takes it up again, from the shadow on. Clear the task, or end it by `rollback`.
+- a release that ended while its approval was open (superseded, or by `rollback`): the question stays. Answer it,
+  *Reject*; until then no other release begins.
 - any other task: look at its log, then clear it.
 """
 
@@ -69,9 +73,9 @@ def release() -> None:
     )
     asked >> approval
     passed = step("release.answered", trigger_rule="none_failed_min_one_success")(job, approval.output)
-    seen = watch("release.canary", LAST_RESORT)(job)
-    [shadowed, approval] >> passed >> seen
-    step("release.promote", outlets=[CHAMPION])(job, seen)
+    tried = watch("release.canary", LAST_RESORT)(job)
+    [shadowed, approval] >> passed >> tried
+    tried >> step("release.promote", outlets=[CHAMPION])(job)
 
 
 release()

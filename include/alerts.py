@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -43,4 +44,8 @@ def sent(settings: Settings) -> list[dict[str, Any]]:
     """All alerts, oldest first: {key, text, time}."""
     if not settings.alerts.exists():
         return []
-    return [json.loads(line) for line in settings.alerts.read_text(encoding="utf-8").splitlines()]
+    found = []
+    for line in settings.alerts.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a line that was torn by a kill hides no other
+            found.append(json.loads(line))
+    return found

@@ -7,13 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from include import lake
+from include import alerts, lake
 from include.crashpoints import reached
 from include.files import hash_text, hash_value, read_json, write_json
 from include.loop.run import Run, Stop
 from include.models.spec import ModelSpec
 from include.release import ledger as book
 from include.release.ledger import Decision, Version
+from include.serving import collect as spool
 from include.training import track
 
 Job = dict[str, Any]
@@ -35,6 +36,26 @@ def mirror(run: Run, model: str) -> list[str]:
     live = book.current(ledger(run), model)
     wanted = {"champion": live.champion, "challenger": live.challenger}
     return track.set_aliases(run.settings, model, {k: None if v is None else str(v) for k, v in wanted.items()})
+
+
+def collect(run: Run) -> Job:
+    """Take what the service has logged into the lake. What was lost or refused raises an alert, whoever found it."""
+    settings = run.settings
+    taken: Job = dict(spool.collect(settings))
+    for file in (settings.home / "service").glob("*.json"):  # the last words of workers that were killed
+        if not (settings.predictions / file.stem).exists():
+            file.unlink(missing_ok=True)
+    kept = "Everything else is in the lake. See the runbook of `collect`."
+    if lost := spool.totals(settings)["lost"]:
+        text = f"Prediction log: {lost} predictions in all were answered, but died with their process before they were"
+        alerts.send(settings, f"log/lost/{lost}", f"{text} written. {kept}", run.now())
+    if taken["refused"]:
+        text = (
+            f"Prediction log: {taken['refused']} lines or files are no predictions; they lie, each with its reason, in"
+        )
+        key = f"log/refused/{run.name}/{run.looked}"
+        alerts.send(settings, key, f"{text} {settings.predictions / 'refused'}. {kept}", run.now())
+    return taken
 
 
 def as_of(run: Run, asked: str | None = None) -> str:

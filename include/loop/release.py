@@ -30,7 +30,15 @@ from include.release.ledger import Deployment
 from include.serving import collect as spool
 
 log = logging.getLogger(__name__)
+_RED = {  # kinds of decisions after which the run is red: what to do
+    "rollback": "Read the task's Report; mend, and train anew.",
+    "expired": "Trigger `release` with its version to ask again.",
+}
 _REJECTED = "Reject"  # Airflow's word
+_COLUMNS = (
+    *("prediction_id", "role", "version", "generation", "stage", ENTITY, "sched_dep", "probability", "error", "stale"),
+    *("latency_us", "model_us", "weight", "at"),
+)
 _REPLAYED = timedelta(days=30)  # how far back of the release the times of replayed requests may lie
 
 
@@ -55,6 +63,8 @@ def plan(run: Run) -> Job:
         if live.champion != begun.champion or (live.challenger not in (None, begun.version) and not _asked(run)):
             raise Skip(f"release {begun.id} of version {begun.version} was superseded before it began")
         reason = f"Release {begun.id}: version {begun.version} is scored beside champion {begun.champion}."
+        if live.challenger not in (None, begun.version):
+            reason += f" It supersedes version {live.challenger}, which waited."
         _deploy(run, job, live, book.SHADOW, reason)
     _mirror(run, job)
     return job
@@ -75,8 +85,6 @@ def _sides(run: Run, ledger: sa.Engine, live: Deployment) -> tuple[int, int]:
         raise Skip("no challenger waits for its release")
     if version == live.champion:
         raise Stop(f"version: {version} is the champion already; nothing was changed")
-    if ice := book.frozen(ledger, live.model):
-        raise Stop(f"{live.model} is frozen by {ice.actor}: {ice.reason}. Lift it with `freeze`, then trigger this DAG")
     try:
         found = book.version(ledger, live.model, version)
     except book.UnknownVersion as error:
@@ -92,7 +100,7 @@ def _check_code(run: Run, found: book.Version) -> None:
     if found.code_hash != code_hash():
         raise Stop(
             f"version {found.version} was packaged and rehearsed with other code of the service, which does not load "
-            "it: train it again, or let `rollback` package and rehearse it anew. Nothing was changed"
+            "it: train it again. Nothing was changed"
         )
     running = {s.get("code_hash") for s in _service(run)}
     if running and found.code_hash not in running:
@@ -112,7 +120,9 @@ def _service(run: Run) -> list[Job]:
 # -- stages ------------------------------------------------------------------------------------------------------
 def shadow(run: Run, job: Job) -> Job | None:
     """One look at the shadow: None while there is too little to say."""
-    return _look(run, job, {book.SHADOW})
+    if _mine(run, job).stage != book.SHADOW:  # a retry of a look that has moved it on
+        return {"reason": "the shadow was complete before", "text": ""}
+    return _look(run, job)
 
 
 def ask(run: Run, job: Job, shadowed: Job) -> Job:
@@ -120,6 +130,8 @@ def ask(run: Run, job: Job, shadowed: Job) -> Job:
     if not _policy(run, job).approval:
         raise Skip("this model's releases need no approval")
     live = _mine(run, job)
+    if not shadowed:
+        raise Stop("the shadow has shown nothing yet: clear the task `shadow`")
     if live.stage == book.SHADOW:
         _deploy(run, job, live, book.APPROVAL, "the shadow is complete: waits for an approval")
     return {"subject": f"Release {job['model']} version {job['version']}?", "text": shadowed["text"]}
@@ -145,48 +157,61 @@ def answered(run: Run, job: Job, answer: Job | None) -> Job:
     _deploy(run, job, live, "", reason, kind=said.answer)
     if said.answer == releases.REJECTED:
         raise Skip(reason)
-    _alert(run, job, "expired", f"{reason}. It is out of traffic; trigger `release` with its version to ask again.")
+    _alert(run, job, "expired", reason)
     raise Stop(reason)
 
 
 def canary(run: Run, job: Job) -> Job | None:
     """One look at the canary; the first one after an approval lets it begin. None while a step is not complete."""
-    return _look(run, job, {book.APPROVAL, book.CANARY})
+    if _mine(run, job).stage not in (book.APPROVAL, book.CANARY):
+        raise Stop("the shadow is not complete: clear the task `shadow`; nothing was moved")
+    return _look(run, job)
 
 
-def promote(run: Run, job: Job, seen: Job) -> Job:
-    """The challenger becomes champion, unless another decision came first."""
+def promote(run: Run, job: Job) -> Job:
+    """The challenger becomes champion, on a look of its own: whatever was marked, cleared or waited for before, nothing
+    is promoted whose evidence does not hold now."""
     ledger = common.ledger(run)
     live = book.current(ledger, job["model"])
     if live.champion != job["version"]:
         live = _mine(run, job)
-        decision = common.decision(
-            run, {**job, "as_of": run.now()}, "promotion", seen["reason"], job["version"], seen["numbers"]
-        )
+        if live.stage != book.CANARY:
+            raise Stop("its canary has not begun: clear the task `canary`; nothing was promoted")
+        move, seen, _ = _judge(run, job, live)
+        if move.kind != "promote":
+            _carry_out(run, job, live, move, seen, "")
+            raise Stop(f"{move.reason} Nothing was promoted: clear the task `canary`, which goes on.")
+        now = {**job, "as_of": run.now()}
+        decision = common.decision(run, now, "promotion", move.reason, job["version"], seen.model_dump(mode="json"))
         try:
             live = book.deploy(ledger, live, decision, champion=job["version"], challenger=None, release=job["release"])
         except book.Frozen as error:
-            raise Stop(
-                f"{error}. Lift it with the DAG `freeze`, then clear this task: the canary goes on meanwhile"
-            ) from error
+            raise Stop(f"{error}. Lift it with `freeze`, then clear the task `canary`, which goes on") from error
     _mirror(run, job)
     return {"model": job["model"], "version": job["version"], "before": job["champion"], "generation": live.generation}
 
 
 # -- one look ----------------------------------------------------------------------------------------------------
-def _look(run: Run, job: Job, stages: set[str]) -> Job | None:
+def _look(run: Run, job: Job) -> Job | None:
     """Collect, observe, decide, carry out. Returns what later tasks need once this one's stages are passed."""
     live = _mine(run, job)
-    if live.stage not in stages:  # a retry of a task whose stage is over
-        return {"reason": f"stage {live.stage} was reached before", "text": "", "numbers": {}}
+    move, seen, text = _judge(run, job, live)
+    return _carry_out(run, job, live, move, seen, text)
+
+
+def _judge(run: Run, job: Job, live: Deployment) -> tuple[rollout.Move, observe.Observation, str]:
+    """The move to make now, what was seen, and both in words; its page and its numbers are written."""
     policy, state = _policy(run, job), _state(run, job, live)
     seen = _observe(run, job, live, times.parse(run.now()))
     move = rollout.decide(policy, seen, state, releases.approval(common.ledger(run), job["release"]))
+    if move.kind == "promote" and (ice := book.frozen(common.ledger(run), job["model"])):
+        reason = f"On hold: every stage is complete, and {job['model']} is frozen by {ice.actor}: {ice.reason}."
+        move = move.model_copy(update={"kind": "hold", "reason": reason})
     about = f"{job['model']} version {job['version']} against champion {job['champion']}"
     page.write(policy, seen, state, move, run.page, about)
     write_json(run.page.parent / "observation.json", seen.model_dump(mode="json"))
     reached("release.look.page")
-    return _carry_out(run, job, live, move, seen, page.evidence_text(policy, seen, move))
+    return move, seen, page.evidence_text(policy, seen, move)
 
 
 def _carry_out(
@@ -196,16 +221,16 @@ def _carry_out(
     done = {"reason": move.reason, "text": text, "numbers": numbers}
     if move.kind == "roll_back":
         _deploy(run, job, live, "", move.reason, kind="rollback", evidence=numbers)
-        _alert(run, job, "rolled back", f"{move.reason} Champion {job['champion']} answers everything.")
+        _alert(run, job, "rollback", move.reason)
         raise Stop(move.reason)
     if move.kind == "hold":
-        _alert(run, job, f"held/{live.generation}", f"{move.reason} It goes on by itself when more comes.")
+        _alert(run, job, f"held/{live.generation}", f"{move.reason} It goes on by itself when that changes.")
     elif move.kind == "ask":
         return done  # the stage changes when the question is put
     elif move.kind == "advance":
         _deploy(run, job, live, book.CANARY, move.reason, share=move.share, evidence=numbers)
         return done if live.stage == book.SHADOW else None
-    elif move.kind == "promote" and book.frozen(common.ledger(run), job["model"]) is None:
+    elif move.kind == "promote":
         return done
     return None
 
@@ -213,13 +238,14 @@ def _carry_out(
 def _observe(run: Run, job: Job, live: Deployment, now: datetime) -> observe.Observation:
     """What the log and the labels known by `now` say of this release."""
     ledger, name = common.ledger(run), job["model"]
-    spool.collect(run.settings)
+    common.collect(run)
     mine = [row for row in book.deployed(ledger, name) if row["release"] == job["release"]]
     rows = spool.read(
         run.settings,
         name,
         since=times.parse(job["as_of"]) - _REPLAYED,
         versions=(job["champion"], job["version"]),
+        columns=_COLUMNS,
     ).to_pandas()
     rows = rows[rows["generation"] >= mine[0]["generation"]]
     seen_by = [book.version(ledger, name, v).trained_until for v in (job["champion"], job["version"])]
@@ -264,6 +290,10 @@ def _mine(run: Run, job: Job) -> Deployment:
     live = book.current(common.ledger(run), job["model"])
     if live.release == job["release"] and live.challenger == job["version"]:
         return live
+    mine = [row for row in book.deployed(common.ledger(run), job["model"]) if row["run"] == run.name]
+    if mine and mine[-1]["kind"] in _RED:  # a retry of the task that took it out, and died before it could say so
+        _alert(run, job, mine[-1]["kind"], mine[-1]["reason"])
+        raise Stop(mine[-1]["reason"])
     if live.champion == job["version"]:
         raise Skip(f"version {job['version']} is champion: release {job['release']} is over")
     now = f"version {live.challenger} is the challenger" if live.challenger else "there is no challenger"
@@ -311,4 +341,6 @@ def _mirror(run: Run, job: Job) -> None:
 
 def _alert(run: Run, job: Job, what: str, text: str) -> None:
     told = f"Release {job['release']} of {job['model']} version {job['version']}: {text}"
+    if what in _RED:
+        told += f" Champion {job['champion']} answers everything. {_RED[what]}"
     alerts.send(run.settings, f"{run.name}/{what}", told, run.now())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include import alerts, bundle, files
+from include import alerts, bundle, files, times
 from include.crashpoints import reached
 from include.loop import common, score
 from include.loop.common import Job
@@ -35,10 +37,10 @@ def _plan(run: Run) -> Job:
     bad = deployed[-1]["champion"] if deployed else None
     if bad is None:
         raise Stop(f"{name} has no champion: there is nothing to go back from")
-    if run.params.get("version") == bad and deployed[-1]["challenger"]:
-        bad = deployed[-1]["challenger"]  # the champion stays, its challenger leaves
-    earlier = [row["champion"] for row in deployed if row["champion"] not in (None, bad)]
-    good = run.params.get("version") or (earlier[-1] if earlier else None)
+    asked, challenger = run.params.get("version"), deployed[-1]["challenger"]
+    if asked == bad and challenger:
+        bad = challenger  # the champion stays, its challenger leaves
+    good = asked or _before(run, deployed, bad)
     if good is None:
         raise Stop(f"version: {name} never had another champion than version {bad}; name a packaged one")
     if good == bad:
@@ -47,7 +49,24 @@ def _plan(run: Run) -> Job:
         book.version(ledger, name, good)
     except book.UnknownVersion as error:
         raise Stop(f"version: {error}; nothing was changed") from error
+    if good not in {row["champion"] for row in deployed}:
+        raise Stop(
+            f"version: {good} was never champion; a rollback goes back, `release` is the way on. Nothing was changed"
+        )
     return {"model": name, "version": good, "bad": bad, "reason": reason, "as_of": run.now()}
+
+
+def _before(run: Run, deployed: list[Job], bad: int) -> int | None:
+    """The champion before the bad one first became it: not one that was left for being bad itself."""
+    newest, triggered = deployed[-1], times.parse(run.wall) if run.wall else None
+    if newest["kind"] == "rollback" and triggered and newest["recorded_at"].replace(tzinfo=UTC) > triggered:
+        raise Stop(
+            f"version {bad} became champion by a rollback after this one was triggered: look, and if it is bad too, "
+            "trigger this DAG anew, best with a version. Nothing was changed"
+        )
+    first = next(i for i, row in enumerate(deployed) if row["champion"] == bad)
+    earlier = [row["champion"] for row in deployed[:first] if row["champion"] is not None]
+    return earlier[-1] if earlier else None
 
 
 def rehearse(run: Run, job: Job) -> Job:
@@ -73,7 +92,9 @@ def restore(run: Run, job: Job, rehearsed: Job) -> Job:
     """Make the version champion. A release under way ends: its challenger was measured against the bad one."""
     ledger = common.ledger(run)
     live = book.current(ledger, job["model"])
-    reason = f"back from version {job['bad']} to {job['version']}: {job['reason']}"
+    ends = live.champion == job["version"]  # a challenger's release: the champion stays
+    what = f"release of version {job['bad']} ended" if ends else f"back from version {job['bad']} to {job['version']}"
+    reason = f"{what}: {job['reason']}"
     if live.champion != job["version"] or live.challenger == job["bad"]:
         if job["bad"] not in (live.champion, live.challenger):
             raise Stop(f"version {live.champion} is champion by now, not {job['bad']}: look, and trigger this DAG anew")
@@ -95,7 +116,7 @@ def _deploy(run: Run, live: Deployment, decision: book.Decision, job: Job) -> De
 
 def affected(run: Run, job: Job) -> Job:
     """The blast radius: every prediction that the bad version has answered, as a file and a page."""
-    spool.collect(run.settings)
+    common.collect(run)
     made = spool.made_by(run.settings, job["model"], job["bad"])
     target = run.page.parent / "affected.parquet"
     with files.replacing(target) as part:

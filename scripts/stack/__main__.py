@@ -59,11 +59,12 @@ def _status(stack: Stack, _: argparse.Namespace) -> int:
     well = control.health(stack)
     print(f"{'component':<15}{'process':<10}{'health':<12}since")
     for name, info in states.items():
-        print(
-            f"{name:<15}{info['statename'].lower():<10}{'well' if well[name] else 'not well':<12}{info['description']}"
-        )
+        print(f"{name:<15}{info['statename'].lower():<10}{_HEALTH[well.get(name)]:<12}{info['description']}")
     print(f"\n{_where(stack)}")
     return 0 if all(well.values()) else 1
+
+
+_HEALTH = {True: "well", False: "not well", None: "-"}  # None: a program on demand, which has no health
 
 
 def _where(stack: Stack) -> str:
@@ -99,6 +100,9 @@ def _serve(stack: Stack, _: argparse.Namespace) -> int:
             f"Another one beside it: RATCHET_SERVICE_PORT={control.free_port(port)} make serve"
         )
     ledger.connect(stack.settings.ledger_url).dispose()
+    other = running_ports(stack)
+    if other.service_port != port and processes.holder(other.service_port):
+        print(f"The stack's own service answers at {other.service_url}; this is another one beside it.")
     print(f"POST {stack.service_url}/predict   (also /openapi.json, /readyz, /metrics; Ctrl-C ends it)", flush=True)
     env = environment(stack)
     env.pop("RATCHET_STACK")

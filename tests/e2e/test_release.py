@@ -3,13 +3,15 @@ outcomes, and scores of a made-up quality."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from include import alerts
+from include import alerts, times
 from include.files import write_json
 from include.loop import freeze, release, rollback
 from include.loop.run import Skip, Stop
@@ -17,6 +19,7 @@ from include.models import registry
 from include.models.spec import Rollout
 from include.release import ledger as book
 from include.release import releases
+from include.serving.recorder import Recorder
 from include.settings import Settings
 from include.training import track
 from tests.conftest import copy_home, once
@@ -68,14 +71,14 @@ def test_a_good_challenger_becomes_champion_step_by_step(world: Installation) ->
         assert release.answered(run(world, "answered", 0.2), job, ASKED)["actor"] == "ann"
     assert release.canary(run(world, "canary", 0.3), job) is None
     shares = [live(world).share]
-    while (seen := release.canary(run(world, "canary", 0.4), job)) is None:
+    while release.canary(run(world, "canary", 0.4), job) is None:
         assert len(shares) < 5
         serve(world, every=1)
         if live(world).share != shares[-1]:
             shares.append(live(world).share)
     assert shares == list(registry.load(MODEL).rollout.steps)
     for _ in range(2):
-        done = release.promote(run(world, "promote", 0.5), job, seen)
+        done = release.promote(run(world, "promote", 0.5), job)
         assert (done["version"], done["before"]) == (2, 1)
     assert live(world) == book.Deployment(MODEL, 7, 2, None, "", 0.0, job["release"])
     assert track.get_aliases(world.settings, MODEL) == {"champion": "2"}
@@ -90,12 +93,11 @@ def test_a_good_challenger_becomes_champion_step_by_step(world: Installation) ->
 def test_a_bad_challenger_leaves_by_itself_and_the_run_says_why(world: Installation) -> None:
     job = in_shadow(world)
     serve(world, shift=1.5, every=2)
-    for _ in range(2):
-        with pytest.raises((Stop, Skip)) as stopped:
+    for _ in range(2):  # a retry after a kill ends as red as the look that took it out
+        with pytest.raises(Stop, match="Rolled back in the shadow"):
             release.shadow(run(world, "shadow", 0.1), job)
     assert (live(world).champion, live(world).challenger, live(world).stage) == (1, None, "")
     assert kinds(world)[-1] == "rollback"
-    assert "over or was superseded" in str(stopped.value)
     page = (world.settings.reports / "release/r1/shadow/index.html").read_text()
     assert "rolled back" in page
     (alert,) = alerts.sent(world.settings)
@@ -114,11 +116,12 @@ def test_a_challenger_that_errs_leaves_before_it_has_answered_anybody(world: Ins
 
 def test_what_the_service_cannot_load_leaves(world: Installation) -> None:
     job = in_shadow(world)
-    state = {"generation": live(world).generation, "broken": {"2": "hash differs"}, "worker": "a"}
-    (world.settings.predictions / "a").mkdir(parents=True)
-    write_json(world.settings.home / "service" / "a.json", state)
+    worker = Recorder(world.settings.predictions, "worker")  # lives: the word of a dead one does not count
+    state = {"generation": live(world).generation, "broken": {"2": "hash differs"}, "worker": worker.worker}
+    write_json(world.settings.home / "service" / f"{worker.worker}.json", state)
     with pytest.raises(Stop, match="hash differs"):
         release.shadow(run(world, "shadow", 0.1), job)
+    worker.close()
 
 
 @pytest.mark.parametrize(
@@ -173,14 +176,32 @@ def test_nothing_is_promoted_while_frozen(world: Installation, monkeypatch: pyte
     assert (live(world).stage, live(world).share) == (book.CANARY, 1.0)
     serve(world)
     assert release.canary(run(world, "canary", 0.2), job) is None
-    with pytest.raises(Stop, match="frozen by freeze: holidays"):
-        release.promote(run(world, "promote", 0.2), job, passed)
-    with pytest.raises(Stop, match="holidays"):
-        release.plan(run(world, "plan", name="release/r2"))
+    (alert,) = alerts.sent(world.settings)
+    assert "frozen by freeze: holidays" in alert["text"]
+    with pytest.raises(Stop, match=r"frozen by freeze: holidays.*Nothing was promoted"):
+        release.promote(run(world, "promote", 0.2), job)
+    assert live(world).champion == 1
     freeze.change(run(world, "change", name="freeze/f2", frozen=False, reason="over"))
     seen = release.canary(run(world, "canary", 0.2), job)
     assert seen is not None
-    assert release.promote(run(world, "promote", 0.2), job, seen)["version"] == 2
+    assert release.promote(run(world, "promote", 0.2), job)["version"] == 2
+
+
+def test_nothing_that_is_marked_as_done_stands_in_for_its_evidence(world: Installation) -> None:
+    """An operator may mark any task a success: nothing goes on that has not shown what it must, or was not approved."""
+    job = in_shadow(world)
+    serve(world, every=1)
+    for step, says in ((release.canary, "shadow is not complete"), (release.promote, "canary has not begun")):
+        with pytest.raises(Stop, match=says):
+            step(run(world, "marked", 0.1), job)
+    with pytest.raises(Stop, match="clear the task `shadow`"):
+        release.ask(run(world, "ask", 0.1), job, {})
+    ledger = book.connect(world.settings.ledger_url)
+    book.deploy(ledger, live(world), decided("canary", 2), 1, 2, stage=book.CANARY, share=0.25, release=job["release"])
+    serve(world, every=1)
+    with pytest.raises(Stop, match=r"approval.*Nothing was promoted"):
+        release.promote(run(world, "promote", 0.2), job)
+    assert live(world).champion == 1
 
 
 def test_too_little_traffic_at_the_deadline_holds_and_tells_once(world: Installation) -> None:
@@ -271,4 +292,17 @@ def test_a_rollback_to_the_champion_ends_its_challengers_release(world: Installa
 def test_a_rollback_that_cannot_be_says_why(world: Installation, params: dict[str, Any], says: str) -> None:
     with pytest.raises(Stop, match=says):
         rollback.plan(back(world, "plan", **params))
+    assert live(world).champion == 1
+
+
+def test_a_second_click_does_not_bring_the_bad_version_back(world: Installation) -> None:
+    promoted(world)
+    job = rollback.plan(back(world, "plan"))
+    rollback.restore(back(world, "restore"), job, {"archive": {}})
+    second = replace(back(world, "plan"), name="rollback/b2")
+    with pytest.raises(Stop, match="by a rollback after this one was triggered"):
+        rollback.plan(second)
+    later = times.iso(datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(Stop, match="never had another"):  # and version 2, which was left, is no way back either
+        rollback.plan(replace(second, wall=later))
     assert live(world).champion == 1
