@@ -43,19 +43,19 @@ class Load:
     def __init__(self, process: subprocess.Popen[bytes], answers: Path) -> None:
         self._process, self._file = process, answers.open()
         self._part = ""
-        self._good = 0
+        self._answered = 0
         self.seen: list[Seen] = []
 
     def look(self) -> int:
-        """The number of good answers so far."""
+        """The number of answers so far, good or not."""
         *lines, self._part = (self._part + self._file.read()).split("\n")
         new = [Seen(*json.loads(line)) for line in lines]
-        self._good += sum(s.status == 200 for s in new)
+        self._answered += sum(s.status != BROKEN for s in new)
         self.seen = sorted(self.seen + new) if new else self.seen
-        return self._good
+        return self._answered
 
     def wait(self, more: int, seconds: float = 60.0) -> None:
-        """Until so many more requests have good answers."""
+        """Until so many more requests are answered."""
         deadline = time.monotonic() + seconds
         wanted = self.look() + more
         while (count := self.look()) < wanted:
