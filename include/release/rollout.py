@@ -312,7 +312,7 @@ def multiplier(progress: float, confidence: float) -> float:
     At 0.99 some 3.9 there, wider before and, as the logarithm's root, after.
     """
     alpha = 1 - confidence
-    best = -float(lambertw(-(alpha**2) / np.e, -1).real) - 1
+    best = -float(lambertw(-(alpha**2) / e, -1).real) - 1
     ratio = max(progress, 1e-9) * best
     return float(np.sqrt((1 + 1 / ratio) * np.log((1 + ratio) / alpha**2)))
 
