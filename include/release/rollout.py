@@ -20,7 +20,7 @@ Two questions are asked of every check, because looks are many and a stage ends 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite, log
+from math import e, isfinite, log
 from typing import Literal
 
 import numpy as np
