@@ -145,7 +145,7 @@ def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
         assert repeated["live"]["champion"] == told["8_release"]["version"]
 
     why = make(clone, "why", "VERSION=1", **ports)
-    assert "version 1: champion" in why.stdout, why.stderr
+    assert "flights_on_time version 1: " in why.stdout, why.stderr
     same = make(clone, "reproduce", "VERSION=1", **ports)
     assert same.returncode == 0, same.stdout + same.stderr
     assert "identical" in same.stdout
