@@ -48,7 +48,7 @@ airflow: ## the airflow command in the stack's environment: make airflow ARGS="d
 test: setup-dev check ## ruff, mypy and the tests (without the slow ones)
 	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
-test-slow: setup-dev ## the tests that start the whole stack: its life, this demo twice
+test-slow: setup-dev ## the long tests: the whole stack, this demo twice, releases and scoring killed at every write
 	@$(PY) -m pytest -m slow $(ARGS)
 
 check: setup-dev ## ruff and mypy
