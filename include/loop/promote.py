@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
@@ -77,17 +78,24 @@ def rehearse(run: Run, job: Job, built: Ref, fitted: Job, registered: Job, archi
     spec = registry.load(job["model"])
     rows = data.split(spec, data.read(run.settings, built)).holdout
     expected = pd.read_parquet(fitted["predictions"]["uri"])[fitting.PROBABILITY].to_numpy()
+    report, failed, reason = rehearsed(run, job, archive, registered["version"], rows, expected)
+    if failed:
+        raise Stop(f"the package failed its rehearsal ({', '.join(failed)}): {reason}; not released")
+    return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
+
+
+def rehearsed(
+    run: Run, job: Job, archive: Ref, version: int, rows: pd.DataFrame, expected: np.ndarray
+) -> tuple[Job, list[str], str]:
+    """A rehearsal with its page and its entry in the ledger: the report, the names of failed checks, and why."""
     report = rehearsal.rehearse(run.settings, archive, rows, expected)
     rehearsal_page.write(report, run.page)
-    reached("train.rehearse.page")
+    reached(f"{run.name.split('/')[0]}.rehearse.page")
     failed = [c for c in report["checks"] if not c["passed"]]
     reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
-    common.record(
-        run, job, "rehearsal", reason, registered["version"], {"passed": report["passed"], "checks": report["checks"]}
-    )
-    if failed:
-        raise Stop(f"the package failed its rehearsal ({', '.join(c['name'] for c in failed)}): {reason}; not released")
-    return {"passed": True, "checks": len(report["checks"]), "rows": report["rows"], "latency_ms": report["latency_ms"]}
+    kept = {"passed": report["passed"], "checks": report["checks"]}
+    common.record(run, job, "rehearsal", reason, version, kept)
+    return report, [c["name"] for c in failed], reason
 
 
 def release(

@@ -9,13 +9,11 @@ import pyarrow.parquet as pq
 
 from include import alerts, bundle, files, times
 from include.crashpoints import reached
-from include.loop import common, score
+from include.loop import common, promote, score
 from include.loop.common import Job
 from include.loop.run import Run, Skip, Stop
 from include.models import registry
 from include.packaging import bento
-from include.packaging import page as rehearsal_page
-from include.packaging import rehearse as rehearsal
 from include.release import affected_page
 from include.release import ledger as book
 from include.release.ledger import Deployment
@@ -76,13 +74,8 @@ def rehearse(run: Run, job: Job) -> Job:
     archive = bento.build(run.settings, entry.bundle, job["model"], str(job["version"]), labels)
     rows = data.split(spec, data.read(run.settings, entry.frame)).holdout
     model = bundle.load(entry.bundle)
-    report = rehearsal.rehearse(run.settings, archive, rows, bundle.predict(model, data.matrix(rows, model.features)))
-    rehearsal_page.write(report, run.page)
-    reached("rollback.rehearse.page")
-    failed = [c for c in report["checks"] if not c["passed"]]
-    reason = failed[0]["reason"] if failed else f"{len(report['checks'])} checks passed on {report['rows']} rows"
-    kept = {"passed": report["passed"], "checks": report["checks"]}
-    common.record(run, job, "rehearsal", reason, job["version"], kept)
+    expected = bundle.predict(model, data.matrix(rows, model.features))
+    report, failed, reason = promote.rehearsed(run, job, archive, job["version"], rows, expected)
     if failed:
         raise Stop(f"version {job['version']} failed its rehearsal: {reason}; nothing was changed, choose another")
     return {"passed": True, "archive": archive, "rows": report["rows"]}

@@ -12,11 +12,11 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from include.files import write_text
+from include.packed import SERVICE
 from include.settings import ROOT
 from scripts.stack.config import HOST, Stack, environment, socket_path
 
 _BIN = Path(sys.executable).parent
-SERVICE = "include.loop.serve:Ratchet"
 
 _HEAD = """\
 ; Written by scripts/stack at every start: changes made here are lost.
