@@ -337,6 +337,28 @@ SCORES = Table(  # batch predictions
     },
 )
 
+PERFORMANCE = Table(  # how a version did on one day's flights, as known at one look; a later look states it anew
+    "performance",
+    ("model", "version", "day", "as_of"),
+    {
+        DAY: "string",  # = day
+        "model": "string",
+        "version": "int64",
+        "day": "string",  # local date of the flights
+        "as_of": "timestamp",  # of the look
+        "flights": "int64",
+        "labelled": "int64",  # of them with a mature, known label
+        "log_loss": "float64",  # null without labels, like all that follows but the estimates
+        "brier": "float64",
+        "accuracy": "float64",  # at the spec's threshold
+        "base_rate": "float64",
+        "predicted": "float64",  # mean prediction of the labelled flights
+        "estimated_log_loss": "float64",  # of all flights, from the scores alone
+        "estimated_accuracy": "float64",
+        "estimated_rate": "float64",
+    },
+)
+
 ALL_TABLES: tuple[Table, ...] = (*RAW_TABLES, *FACTS, QUARANTINE, *(v.table for v in VIEWS))
 
 # -- the training frame ------------------------------------------------------------------------------------------

@@ -84,6 +84,16 @@ class Settings(BaseSettings):
         return self.home / "predictions"
 
     @cached_property
+    def windows(self) -> Path:
+        """What monitors have looked at, one content-addressed file a look."""
+        return self.home / "windows"
+
+    @cached_property
+    def evidently(self) -> Path:
+        """Evidently's workspace, which `evidently ui` serves."""
+        return self.home / "evidently"
+
+    @cached_property
     def reports(self) -> Path:
         """Pages linked from tasks: reports/<dag>/<run>/<task>/index.html"""
         return self.home / "reports"

@@ -66,16 +66,52 @@ class Gate(Frozen):
 
 
 class Triggers(Frozen):
-    """When the monitor asks for a retrain. Raw drift explains, it never triggers."""
+    """When the model itself is the matter: the monitor asks for a retrain. Raw drift explains, it never triggers.
 
-    window_days: int = 7
-    cooldown_days: int = 7  # between two requests: the gate has just looked, a week gives it other days to look at
-    max_age_days: float = 21.0
-    max_surprise: float = 0.03  # log loss above the model's own expected entropy, nats
-    score_psi: float = 0.2
-    incident_nulls: float = 0.35  # share of nulls above the reference's; a sound week reached .25 (docs/gate.md)
-    incident_stuck: float = 0.35  # share of one value above the reference's; a sound week reached .23
-    min_coverage: float = 0.5  # of labels that a window needs before it says anything
+    A finding persists when it fired at the newest look and at `persist[0]` of the last `persist[1]` looks at this
+    version. How often these limits err is measured in docs/monitoring.md.
+    """
+
+    window_days: int = Field(default=7, ge=1)  # of predictions that a look judges the model by
+    persist: tuple[int, int] = (3, 5)
+    max_age_days: float = Field(default=21.0, gt=0)
+    max_surprise: float = Field(default=0.03, gt=0)  # log loss above the model's own expected entropy, nats
+    score_psi: float = Field(default=0.2, gt=0)
+    min_coverage: float = Field(default=0.5, gt=0, le=1)  # of mature labels that a window needs to say anything
+    worse_margin: float = Field(default=0.02, gt=0)  # nats by which a champion may trail its predecessor, surely
+
+
+class Feed(Frozen):
+    """When the data is the matter: an incident, and no retrain until it is mended. Shares are of the recent rows."""
+
+    recent_hours: float = Field(default=24.0, gt=0)  # of predictions that the feed is judged by
+    persist: tuple[int, int] = (1, 1)
+    nulls: float = Field(default=0.35, gt=0, lt=1)  # share missing, above the reference's
+    stuck: float = Field(default=0.35, gt=0, lt=1)  # share of one value, above the reference's
+
+
+class Levels(Frozen):
+    """When somebody should look, whatever the verdict says. What only explains never pages."""
+
+    latency_p99_ms: float = Field(default=500.0, gt=0)
+    capacity: float = Field(default=2_000.0, gt=0)  # requests a second of one worker, as `make bench-serving` measures
+    load: float = Field(default=0.8, gt=0, le=1)  # share of that capacity in the busiest minute
+    missing: float = Field(default=0.05, gt=0, lt=1)  # share of a feature's values, above the reference's
+    accuracy_drop: float = Field(default=0.05, gt=0, lt=1)  # share of the training's accuracy
+    memory: float = Field(default=0.8, gt=0, le=1)  # share of a worker's limit
+    stale: float = Field(default=0.05, gt=0, lt=1)  # share of answers with a feature beyond its time to live
+    silence_hours: float = Field(default=6.0, gt=0)  # data time since the last logged prediction, while flights were due
+    mismatch: float = Field(default=0.01, gt=0, lt=1)  # share of rows that the skew audit finds different
+    errors: float = Field(default=0.005, gt=0, lt=1)  # share of answers that failed
+    psi: float = Field(default=0.1, gt=0)  # explains, never pages
+
+
+class Governor(Frozen):
+    """How often a model may be trained because somebody or something asks. Data time."""
+
+    cooldown_days: float = Field(default=7.0, ge=0)  # after a request: a week gives the gate other days to look at
+    trainings: int = Field(default=6, ge=1)  # in any `budget_days`
+    budget_days: float = Field(default=30.0, gt=0)
 
 
 class Serving(Frozen):
@@ -132,6 +168,9 @@ class ModelSpec(Frozen):
     tuning: Tuning = Tuning()
     gate: Gate = Gate()
     triggers: Triggers = Triggers()
+    feed: Feed = Feed()
+    levels: Levels = Levels()
+    governor: Governor = Governor()
     serving: Serving = Serving()
     rollout: Rollout = Rollout()
     seed: int = 2013
