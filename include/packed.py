@@ -35,6 +35,7 @@ CODE = (
     "include/serving/__init__.py",
     "include/serving/app.py",
     "include/serving/explain.py",
+    "include/serving/memory.py",
     "include/serving/metrics.py",
     "include/serving/openapi.py",
     "include/serving/plan.py",

@@ -34,6 +34,7 @@ from include.settings import ROOT, Settings
 
 POLL = 0.25  # seconds between two looks at the ledger
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+REPORT = 30.0  # seconds between two writings of the status file when nothing has changed
 RETRY = 10.0  # seconds between two attempts at a version that is broken
 
 log = logging.getLogger("ratchet.serve")
@@ -72,7 +73,7 @@ class Following:
         self._status = settings.home / "service" / f"{self.recorder.worker}.json"
         self._clock: clock.Clock | None = None
         self._engine: Any = None
-        self._tried = 0.0
+        self._tried = self._reported = 0.0
         self._stop = Event()
         metrics = Metrics(lambda: describe(self.router), self.recorder.counts)
         reader = Reader(settings, STORED)
@@ -98,6 +99,8 @@ class Following:
         except Exception as error:  # no ledger yet, an older schema, a database that restarts
             self.note = f"the ledger cannot be read: {type(error).__name__}: {error}"
         if before != (self.router.live, self.router.broken, self.note):
+            self._tell()
+        elif time.monotonic() - self._reported > REPORT:
             self._report()
 
     def _look(self) -> None:
@@ -123,12 +126,19 @@ class Following:
         while not self._stop.wait(POLL):
             self.look()
 
-    def _report(self) -> None:
-        """What is served, where people and the console find it."""
-        state = {**describe(self.router), "note": self.note, "pid": os.getpid(), "worker": self.recorder.worker}
+    def _tell(self) -> None:
+        state = {**describe(self.router), "note": self.note}
         log.warning("serving %s", state) if self.router.broken or self.note else log.info("serving %s", state)
+        self._report()
+
+    def _report(self) -> None:
+        """What is served, where people, the monitor and the console find it."""
+        from include.serving.memory import measure
+
+        self._reported = time.monotonic()
+        state = {**describe(self.router), "note": self.note, "pid": os.getpid(), "worker": self.recorder.worker}
         try:
-            write_json(self._status, state)
+            write_json(self._status, {**state, **measure()})
         except OSError as error:
             log.warning("the status file cannot be written: %s", error)
 
