@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -45,17 +46,27 @@ def collect(run: Run) -> Job:
     for file in (settings.home / "service").glob("*.json"):  # the last words of workers that were killed
         if not (settings.predictions / file.stem).exists():
             file.unlink(missing_ok=True)
-    kept = "Everything else is in the lake. See the runbook of `collect`."
+    kept = "Everything else is in the lake."
     if lost := spool.totals(settings)["lost"]:
-        text = f"Prediction log: {lost} predictions in all were answered, but died with their process before they were"
-        alerts.send(settings, f"log/lost/{lost}", f"{text} written. {kept}", run.now())
-    if taken["refused"]:
-        text = (
-            f"Prediction log: {taken['refused']} lines or files are no predictions; they lie, each with its reason, in"
-        )
-        key = f"log/refused/{run.name}/{run.looked}"
-        alerts.send(settings, key, f"{text} {settings.predictions / 'refused'}. {kept}", run.now())
+        title = f"Prediction log: {lost} predictions in all were answered, but not written"
+        cause = "They died with their process before they were written."
+        _tell(run, "lost", str(lost), title, cause, f"{kept} Nothing to mend.")
+    if refused := taken["refused"]:
+        title = f"Prediction log: {refused} lines or files are no predictions"
+        cause = f"They lie, each with its reason, in {settings.predictions / 'refused'}."
+        _tell(run, "refused", f"{run.name}/{run.looked}", title, cause, f"{kept} Read the reasons.")
     return taken
+
+
+def _tell(run: Run, what: str, state: str, title: str, cause: str, action: str) -> None:
+    about = {"runbook": "collect", "link": link(run)}
+    alert = alerts.Alert(f"log/{what}", state, title, cause, action, run.now(), alerts.NOTICE, **about)
+    alerts.send(run.settings, alert)
+
+
+def link(run: Run) -> str:
+    """The path in Airflow of the task that this is, for alerts."""
+    return alerts.link(run.name, unquote(run.page.parent.name))
 
 
 def as_of(run: Run, asked: str | None = None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import pandas as pd
 import sqlalchemy as sa
@@ -30,9 +31,9 @@ from include.release.ledger import Deployment
 from include.serving import collect as spool
 
 log = logging.getLogger(__name__)
-_RED = {  # kinds of decisions after which the run is red: what to do
-    "rollback": "Read the task's Report; mend, and train anew.",
-    "expired": "Trigger `release` with its version to ask again.",
+_RED = {  # kinds of decisions after which the run is red: what happened, what to do
+    "rollback": ("was rolled back", "Read the task's Report; mend, and train anew."),
+    "expired": ("got no answer in time", "Trigger `release` with its version to ask again."),
 }
 _REJECTED = "Reject"  # Airflow's word
 _COLUMNS = (
@@ -134,6 +135,9 @@ def ask(run: Run, job: Job, shadowed: Job) -> Job:
         raise Stop("the shadow has shown nothing yet: clear the task `shadow`")
     if live.stage == book.SHADOW:
         _deploy(run, job, live, book.APPROVAL, "the shadow is complete: waits for an approval")
+    hours = _policy(run, job).approval_hours
+    what = f"Approve or reject it within {hours:g} hours: Required Actions, in Airflow. Unanswered, it expires."
+    _alert(run, job, "asked", "waits for an approval", shadowed["text"].split("\n")[0], what, alerts.NOTICE)
     return {"subject": f"Release {job['model']} version {job['version']}?", "text": shadowed["text"]}
 
 
@@ -151,13 +155,15 @@ def answered(run: Run, job: Job, answer: Job | None) -> Job:
     said = releases.answer(common.ledger(run), job["release"], given, who or "nobody", note or "no reason given")
     entry = common.decision(run, {**job, "as_of": run.now()}, said.answer, said.reason, job["version"], {})
     book.record(common.ledger(run), replace(entry, actor=said.actor))  # in the name of who answered, not of the run
+    if said.answer != releases.EXPIRED:
+        _over(run, job, f"was {said.answer} by {said.actor}")
     if said.answer == releases.APPROVED:
         return {"answer": said.answer, "actor": said.actor, "reason": said.reason}
     reason = f"release {job['release']} of version {job['version']} was {said.answer} ({said.actor}: {said.reason})"
     _deploy(run, job, live, "", reason, kind=said.answer)
     if said.answer == releases.REJECTED:
         raise Skip(reason)
-    _alert(run, job, "expired", reason)
+    _alert_red(run, job, "expired", reason)
     raise Stop(reason)
 
 
@@ -188,6 +194,7 @@ def promote(run: Run, job: Job) -> Job:
         except book.Frozen as error:
             raise Stop(f"{error}. Lift it with `freeze`, then clear the task `canary`, which goes on") from error
     _mirror(run, job)
+    _over(run, job, "is champion")
     return {"model": job["model"], "version": job["version"], "before": job["champion"], "generation": live.generation}
 
 
@@ -221,10 +228,12 @@ def _carry_out(
     done = {"reason": move.reason, "text": text, "numbers": numbers}
     if move.kind == "roll_back":
         _deploy(run, job, live, "", move.reason, kind="rollback", evidence=numbers)
-        _alert(run, job, "rollback", move.reason)
+        _alert_red(run, job, "rollback", move.reason)
         raise Stop(move.reason)
     if move.kind == "hold":
-        _alert(run, job, f"held/{live.generation}", f"{move.reason} It goes on by itself when that changes.")
+        _alert(
+            run, job, f"held/{live.generation}", "is on hold", move.reason, "It goes on by itself when that changes."
+        )
     elif move.kind == "ask":
         return done  # the stage changes when the question is put
     elif move.kind == "advance":
@@ -292,7 +301,7 @@ def _mine(run: Run, job: Job) -> Deployment:
         return live
     mine = [row for row in book.deployed(common.ledger(run), job["model"]) if row["run"] == run.name]
     if mine and mine[-1]["kind"] in _RED:  # a retry of the task that took it out, and died before it could say so
-        _alert(run, job, mine[-1]["kind"], mine[-1]["reason"])
+        _alert_red(run, job, mine[-1]["kind"], mine[-1]["reason"])
         raise Stop(mine[-1]["reason"])
     if live.champion == job["version"]:
         raise Skip(f"version {job['version']} is champion: release {job['release']} is over")
@@ -339,8 +348,21 @@ def _mirror(run: Run, job: Job) -> None:
         log.warning("MLflow's aliases do not say what the ledger says: %s", error)
 
 
-def _alert(run: Run, job: Job, what: str, text: str) -> None:
-    told = f"Release {job['release']} of {job['model']} version {job['version']}: {text}"
-    if what in _RED:
-        told += f" Champion {job['champion']} answers everything. {_RED[what]}"
-    alerts.send(run.settings, f"{run.name}/{what}", told, run.now())
+def _alert_red(run: Run, job: Job, kind: str, reason: str) -> None:
+    happened, todo = _RED[kind]
+    _alert(run, job, kind, happened, reason, f"Champion {job['champion']} answers everything. {todo}")
+
+
+def _alert(
+    run: Run, job: Job, state: str, happened: str, cause: str, action: str, severity: Literal["page", "notice"] = "page"
+) -> None:
+    """One matter a model: how its newest release fares. The next promotion ends it."""
+    title = f"Release {job['release']} of {job['model']} version {job['version']} {happened}"
+    about: Job = {"runbook": "release", "link": common.link(run), "severity": severity}
+    group, state = f"release/{job['model']}", f"{job['release']}/{state}"
+    alerts.send(run.settings, alerts.Alert(group, state, title, cause, action, run.now(), **about))
+
+
+def _over(run: Run, job: Job, happened: str) -> None:
+    title = f"Release {job['release']} of {job['model']} version {job['version']} {happened}"
+    alerts.resolve(run.settings, f"release/{job['model']}", title, run.now())

@@ -94,10 +94,20 @@ def restore(run: Run, job: Job, rehearsed: Job) -> Job:
         decision = common.decision(run, job, "rollback", reason, job["version"], {"archive": rehearsed["archive"]})
         live = _deploy(run, live, decision, job)
     common.mirror(run, job["model"])
-    alerts.send(
-        run.settings, f"{run.name}/rollback", f"{job['model']}: {reason} (by {run.actor or 'rollback'})", job["as_of"]
-    )
+    _alert(run, job, what)
     return {"model": job["model"], "version": job["version"], "before": job["bad"], "generation": live.generation}
+
+
+def _alert(run: Run, job: Job, what: str) -> None:
+    """In the group of the model's releases: the next promotion ends it."""
+    title = f"{job['model']}: {what}"
+    cause = f"{job['reason']} (by {run.actor or 'rollback'})"
+    action = (
+        f"Version {job['version']} answers everything. See the Report of `affected` for what version {job['bad']} said."
+    )
+    about: Job = {"runbook": "rollback", "link": common.link(run)}
+    group, state = f"release/{job['model']}", f"{run.name}/rollback"
+    alerts.send(run.settings, alerts.Alert(group, state, title, cause, action, job["as_of"], **about))
 
 
 def _deploy(run: Run, live: Deployment, decision: book.Decision, job: Job) -> Deployment:

@@ -101,8 +101,9 @@ def test_a_bad_challenger_leaves_by_itself_and_the_run_says_why(world: Installat
     page = (world.settings.reports / "release/r1/shadow/index.html").read_text()
     assert "rolled back" in page
     (alert,) = alerts.sent(world.settings)
-    assert "version 2" in alert["text"]
-    assert "Rolled back" in alert["text"]
+    assert "version 2" in alert["title"]
+    assert "Rolled back" in alert["cause"]
+    assert alert["link"] == "/dags/release/runs/r1/tasks/shadow"
     assert track.get_aliases(world.settings, MODEL) == {"champion": "1"}
 
 
@@ -145,7 +146,8 @@ def test_without_an_approval_it_leaves(
     said = releases.approval(book.connect(world.settings.ledger_url), job["release"])
     assert said is not None
     assert said.answer == kind
-    assert bool(alerts.sent(world.settings)) == (kind == "expired")
+    told = [(alert["severity"], alert["state"].split("/")[-1]) for alert in alerts.sent(world.settings)]
+    assert told == [("notice", "asked"), ("page", "expired") if kind == "expired" else ("notice", alerts.RESOLVED)]
 
 
 def test_a_newer_challenger_supersedes_it(world: Installation) -> None:
@@ -177,7 +179,7 @@ def test_nothing_is_promoted_while_frozen(world: Installation, monkeypatch: pyte
     serve(world)
     assert release.canary(run(world, "canary", 0.2), job) is None
     (alert,) = alerts.sent(world.settings)
-    assert "frozen by freeze: holidays" in alert["text"]
+    assert "frozen by freeze: holidays" in alert["cause"]
     with pytest.raises(Stop, match=r"frozen by freeze: holidays.*Nothing was promoted"):
         release.promote(run(world, "promote", 0.2), job)
     assert live(world).champion == 1
@@ -211,7 +213,7 @@ def test_too_little_traffic_at_the_deadline_holds_and_tells_once(world: Installa
         assert release.shadow(run(world, "shadow", late), job) is None
     assert live(world).stage == book.SHADOW
     (alert,) = alerts.sent(world.settings)
-    assert "hold" in alert["text"]
+    assert "hold" in alert["title"]
     serve(world)
     assert release.shadow(run(world, "shadow", late), job) is not None
 
@@ -267,7 +269,7 @@ def test_a_rollback_restores_and_lists_what_the_bad_version_answered(world: Inst
     assert set(rows["version"].to_pylist()) == {2}
     assert f"{found['predictions']:,}" in (world.settings.reports / "rollback/b1/affected/index.html").read_text()
     (alert,) = alerts.sent(world.settings)
-    assert "it is wrong" in alert["text"]
+    assert "it is wrong" in alert["cause"]
     assert track.get_aliases(world.settings, MODEL) == {"champion": "1"}
 
 
