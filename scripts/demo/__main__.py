@@ -8,12 +8,12 @@ import time
 import httpx
 
 from include.files import write_json
-from scripts.demo import airflow, drive, follow, report
+from scripts.demo import airflow, drive, follow, release, report
 from scripts.demo.story import chapters
 from scripts.stack import control
 from scripts.stack.config import BadPort, Stack, from_environment
 
-_LIVE = ("ingest", "monitor", "train", "release", "collect", "score")
+_LIVE = ("ingest", "monitor", "train", "release", "collect", "score", "sweep", "maintain")
 
 
 def main() -> int:
@@ -48,7 +48,8 @@ def _play(client: httpx.Client, stack: Stack) -> list[follow.Played]:
         airflow.unpause(client, dag)
     played: list[follow.Played] = []
     for chapter in story:
-        played.append(drive.play(client, stack, chapter, played[-1] if played else None, _say))
+        before = [one for one in played if one.state != release.NOT_NEEDED]
+        played.append(drive.play(client, stack, chapter, before[-1] if before else None, _say))
     return played
 
 

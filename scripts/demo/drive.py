@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
 import httpx
 
+from include.settings import ROOT
 from scripts.demo import airflow, release
 from scripts.demo.follow import EVENT_SECONDS, POLL, DemoFailed, Played, Say, failure, follow, seconds
 from scripts.demo.story import Chapter
-from scripts.stack.config import Stack
+from scripts.stack.config import Stack, environment
 
 _PARSE_SECONDS = 120
+_ASK_SECONDS = 300
 
 
 def wait_for_dags(client: httpx.Client, dags: set[str], say: Say) -> None:
@@ -34,10 +38,12 @@ def play(client: httpx.Client, stack: Stack, chapter: Chapter, before: Played | 
     if chapter.dag == "release":
         return release.play(client, stack, chapter, before, say)
     found = airflow.run(client, chapter.dag, chapter.run_id)
+    asked = before is not None and airflow.result(client, before.chapter.dag, before.run_id, "act") is not None
+    if found is None and ((chapter.quiet and asked) or (chapter.conf is None and not asked)):
+        say("   not needed: a training is asked for" if chapter.quiet else "   nobody asked for it")
+        return Played(chapter, chapter.run_id, release.NOT_NEEDED, 0.0, before=False)
     if chapter.conf is None and found is None:
-        if before is None or airflow.result(client, before.chapter.dag, before.run_id, "request") is None:
-            say("   nobody asked for it")
-            return Played(chapter, chapter.run_id, release.NOT_NEEDED, 0.0, before=False)
+        assert before is not None
         found = _awaited(client, chapter, before, say)
     if found and found["state"] == "success":
         say(f"   already done in an earlier demo ({found['dag_run_id']})")
@@ -46,12 +52,35 @@ def play(client: httpx.Client, stack: Stack, chapter: Chapter, before: Played | 
         say(f"   {found['dag_run_id']} had failed: clearing what failed of it")
         airflow.clear_failed(client, chapter.dag, found["dag_run_id"])
     elif found is None:
+        if chapter.asks:
+            _ask(stack, chapter, say)
         airflow.trigger(client, chapter.dag, chapter.run_id, chapter.conf or {}, chapter.title)
     run_id = found["dag_run_id"] if found else chapter.run_id
     ended = follow(client, chapter.dag, run_id, say)
     if ended["state"] != "success":
         raise DemoFailed(failure(client, stack, chapter.dag, run_id))
     return Played(chapter, run_id, ended["state"], seconds(ended), before=False)
+
+
+def _ask(stack: Stack, chapter: Chapter, say: Say) -> None:
+    """Have the service asked, over HTTP, about the flights that the chapter needs. Again does no harm."""
+    assert chapter.asks is not None
+    command = [sys.executable, "-m", "scripts.demo.replay", stack.service_url, "ask", *chapter.asks]
+    done = subprocess.run(
+        [*command, *([chapter.fault] if chapter.fault else [])],
+        cwd=ROOT,
+        env=environment(stack),
+        capture_output=True,
+        text=True,
+        timeout=_ASK_SECONDS,
+    )
+    if done.returncode:
+        raise DemoFailed(
+            f"The service could not be asked about the flights from {chapter.asks[0]} to {chapter.asks[1]}:\n"
+            f"{done.stderr[-2000:]}\n`make logs NAME=service` says more; `make demo` again goes on."
+        )
+    how = f", with a broken feed ({chapter.fault})" if chapter.fault else ""
+    say(f"   {done.stdout.splitlines()[-1]} questions were answered by the service{how}")
 
 
 def _awaited(client: httpx.Client, chapter: Chapter, cause: Played, say: Say) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@
 - While a release looks for evidence (shadow, canary): the flights of the week before the clock's start are asked for
   again and again, some dozens a second, with the features that serving had at each one's own moment, as the training
   side joins them. Their outcomes are known, so the release can judge.
+- Once, for a chapter (`ask`): the flights of an interval, as they would have been asked for in their time, so that the
+  monitor has a log to look at; on request with a feed that is broken.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from include import clock, lake, times
-from include.contracts import ENTITY, EVENT_TIME, SCHEDULE
+from include.contracts import ENTITY, EVENT_TIME, SCHEDULE, VIEWS
 from include.features import frame as frames
 from include.features import snapshot as snapshots
 from include.files import read_json, write_json
@@ -47,15 +49,49 @@ def prepare(settings: Settings) -> Path:
     target = settings.home / "demo" / "replay.json"
     if target.exists():
         return target
+    rows = _rows(settings, settings.anchor - WEEK, settings.anchor)
+    return write_json(target, _requests(settings, rows))
+
+
+def ask(settings: Settings, url: str, start: datetime, end: datetime, fault: str = "") -> int:
+    """Ask once about every flight scheduled in [start, end), at its own moment. Returns how many were answered.
+
+    `fault`: a name of FAULTS, what is done to the features on their way. Raises RuntimeError when the service does not
+    answer all of them.
+    """
+    rows, client = _rows(settings, start, end), Client(url)
+    requests = _requests(settings, FAULTS[fault](rows) if fault else rows)
+    for request in requests:
+        client.ask(request)
+    if client.answered != {http.client.OK: len(requests)}:
+        raise RuntimeError(f"{len(requests)} requests were answered, by status, {client.answered}")
+    return len(requests)
+
+
+def _stale_weather(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each airport's weather stands still at the first flight's: a station that repeats its last observation."""
+    names = [f.name for view in VIEWS if view.name == "origin_weather" for f in view.features if f.name in rows]
+    first = rows.groupby("origin")[names].transform("first")
+    return rows.assign(**{name: first[name] for name in names})
+
+
+FAULTS = {"stale weather": _stale_weather}
+
+
+def _rows(settings: Settings, start: datetime, end: datetime) -> pd.DataFrame:
+    """Flights with the features of their moments, in the order of these."""
     spec, versions = registry.load(settings.model), frames.take_versions(settings)
-    end, start = settings.anchor, settings.anchor - WEEK
-    taken = snapshots.take(settings, versions, start - spec.horizon, end)
-    asked = (times.iso(end), times.iso(start), times.iso(end))
+    known = settings.anchor
+    taken = snapshots.take(settings, versions, start - spec.horizon, known)
+    asked = (times.iso(known), times.iso(start), times.iso(end))
     rows = frames.load(frames.build_window(settings, spec, versions, taken, *asked)).sort_values(EVENT_TIME)
     flights = _schedule(settings, start, end)
-    rows = rows.merge(flights[[ENTITY, "sched_arr", "distance"]], on=ENTITY, suffixes=("_known", ""))
-    requests = [_request(row, row[EVENT_TIME], list(spec.features)) for row in rows.to_dict("records")]
-    return write_json(target, requests)
+    return rows.merge(flights[[ENTITY, "sched_arr", "distance"]], on=ENTITY, suffixes=("_known", ""))
+
+
+def _requests(settings: Settings, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    features = list(registry.load(settings.model).features)
+    return [_request(row, row[EVENT_TIME], features) for row in rows.to_dict("records")]
 
 
 def _schedule(settings: Settings, start: datetime, end: datetime) -> pd.DataFrame:
@@ -153,5 +189,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)
     if sys.argv[1:] == ["prepare"]:
         prepare(Settings())
+    elif sys.argv[2:3] == ["ask"]:
+        begin, until = (times.parse(text) for text in sys.argv[3:5])
+        print(ask(Settings(), sys.argv[1], begin, until, *sys.argv[5:6]))
     else:
         run(Settings(), sys.argv[1])

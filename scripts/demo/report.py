@@ -46,7 +46,7 @@ def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: flo
 _RETURNED = {
     "ingest": ("validate", "publish"),
     "train": ("plan", "fit", "evaluate", "log", "gate", "release"),
-    "monitor": ("plan", "measure", "request"),
+    "monitor": ("plan", "window", "measure", "act"),
     "release": (),
 }
 _PAGES = {"ingest": "validate", "train": "gate", "monitor": "measure"}
@@ -104,8 +104,9 @@ def _train(returned: dict[str, Any]) -> dict[str, Any]:
 def _monitor(returned: dict[str, Any]) -> dict[str, Any]:
     return {
         "as_of": returned["plan"].get("as_of"),
+        "flights": returned["window"].get("flights"),
         "verdict": returned["measure"],
-        "request": returned["request"] or None,
+        "request": returned["act"] or None,
     }
 
 
@@ -169,8 +170,12 @@ def _train_text(part: dict[str, Any]) -> list[str]:
 
 
 def _monitor_text(part: dict[str, Any]) -> list[str]:
-    verdict = part["verdict"]
-    return [*wrap(f"verdict: {verdict.get('reason')}", _WIDTH), f"Evidently's report: {part['page']}"]
+    verdict, flights = part["verdict"], part["flights"] or 0
+    lines = [f"{flights:,} flights were asked about in the week before {part['as_of']}"]
+    lines += wrap(f"verdict: {verdict.get('reason')}", _WIDTH)
+    if part["request"]:
+        lines += wrap(f"asked for a training: {part['request']['reason']}", _WIDTH)
+    return [*lines, f"evidence    {part['page']}"]
 
 
 def _release_text(part: dict[str, Any]) -> list[str]:

@@ -7,7 +7,11 @@ from typing import Any, Literal
 
 from include.settings import Settings
 
-SECOND_AS_OF = "2013-03-01T05:00:00+00:00"  # midnight in New York: two months of history
+FIRST_AS_OF = "2013-03-04T05:00:00+00:00"  # midnight in New York: two months of history
+CHANGE_AS_OF = "2013-03-18T05:00:00+00:00"
+STORM = ("2013-03-19", "2013-03-20", "2013-03-21", "2013-03-22", "2013-03-23")  # days on which the monitor looks
+LOOK = "T06:30:00+00:00"  # the hour of its schedule
+BROKEN, MENDED = "2013-03-24T18:00:00+00:00", "2013-03-25T00:00:00+00:00"
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,9 @@ class Chapter:
     """One run. `conf` None: nobody starts it, another run's asset event does.
 
     `live`: the clock runs and the replay's traffic flows from here on. `plant`: a bad challenger is planted before it.
+    `quiet`: it is left out when the chapter before has asked for a training.
+    `asks`: flights scheduled between these times are asked about before it, with the features of their moments, spoilt
+    by `fault` if it has a name.
     `approve`: whoever answers its approval; empty: nobody in the demo, it is the reader's. `ends`: how it has to end;
     "waits": with an approval that waits for its answer.
     """
@@ -25,6 +32,9 @@ class Chapter:
     conf: dict[str, Any] | None = field(default_factory=dict)
     live: bool = False
     plant: bool = False
+    quiet: bool = False
+    asks: tuple[str, str] | None = None
+    fault: str = ""
     approve: str = ""
     ends: Literal["success", "failed", "waits"] = "success"
 
@@ -42,27 +52,27 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "1_history",
             "Two months of flights and weather are taken in, checked and made features",
             "ingest",
-            {"start": begin, "end": SECOND_AS_OF, "as_of": SECOND_AS_OF},
+            {"start": begin, "end": FIRST_AS_OF, "as_of": FIRST_AS_OF},
         ),
         Chapter(
             "2_first_model",
             "The first model is trained; with no champion to beat, it must pass the absolute gates",
             "train",
-            {"as_of": SECOND_AS_OF, "note": "first model"},
+            {"as_of": FIRST_AS_OF, "note": "first model"},
         ),
         Chapter(
             "3_march",
             "Three more weeks arrive",
             "ingest",
-            {"start": SECOND_AS_OF, "end": anchor, "as_of": anchor},
+            {"start": FIRST_AS_OF, "end": anchor, "as_of": anchor},
         ),
         Chapter(
             "4_change",
             "A changed configuration (logistic only) must be superior, or it is refused",
             "train",
-            {"as_of": anchor, "candidates": ["logistic"], "note": "a changed configuration must be superior"},
+            {"as_of": CHANGE_AS_OF, "candidates": ["logistic"], "note": "a changed configuration must be superior"},
         ),
-        Chapter("5_monitor", "The champion is watched; its age asks for a retrain", "monitor", {"as_of": anchor}),
+        *_storm(),
         Chapter("5_retrain", "The request wakes a training by itself", "train", None),
         Chapter(
             "6_release",
@@ -81,10 +91,43 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             ends="failed",
         ),
         Chapter(
-            "8_another",
+            "8_broken",
+            "A weather station repeats its last observation: an incident, and nothing is trained on it",
+            "monitor",
+            {"as_of": BROKEN},
+            asks=("2013-03-23T18:00:00+00:00", "2013-03-24T20:00:00+00:00"),
+            fault="stale weather",
+        ),
+        Chapter(
+            "8_mended",
+            "The feed is mended and the flights are asked about again: the next look closes the incident",
+            "monitor",
+            {"as_of": MENDED},
+            asks=("2013-03-23T18:00:00+00:00", "2013-03-25T00:00:00+00:00"),
+        ),
+        Chapter(
+            "9_another",
             "Another training, with more trials, makes another challenger",
             "train",
             {"as_of": anchor, "trials": 20, "note": "more trials"},
         ),
-        Chapter("8_release", "Its release waits for your approval", "release", None, ends="waits"),
+        Chapter("9_release", "Its release waits for your approval", "release", None, ends="waits"),
     )
+
+
+def _storm() -> list[Chapter]:
+    """The monitor's daily looks through a week in which something happened."""
+    first, *others = STORM
+    return [
+        Chapter(
+            f"5_look_{first[-2:]}",
+            "The service has answered for two weeks; the monitor looks at them with the labels known by now",
+            "monitor",
+            {"as_of": first + LOOK},
+            asks=(FIRST_AS_OF, "2013-03-25T00:00:00+00:00"),
+        ),
+        *(
+            Chapter(f"5_look_{day[-2:]}", f"And on {day}", "monitor", {"as_of": day + LOOK}, quiet=True)
+            for day in others
+        ),
+    ]
