@@ -82,12 +82,28 @@ class Triggers(Frozen):
 
 
 class Feed(Frozen):
-    """When the data is the matter: an incident, and no retrain until it is mended. Shares are of the recent rows."""
+    """When the data is the matter: an incident, and no retrain until it is mended. See include.monitoring.feed.
+
+    Each limit lies between what sound days reach and what faults do, with March to June of 2013 to choose by. Shares
+    are of the recent rows. How often these limits err is measured in docs/monitoring.md.
+    """
 
     recent_hours: float = Field(default=24.0, gt=0)  # of predictions that the feed is judged by
-    persist: tuple[int, int] = (1, 1)
-    nulls: float = Field(default=0.35, gt=0, lt=1)  # share missing, above the reference's
-    stuck: float = Field(default=0.35, gt=0, lt=1)  # share of one value, above the reference's
+    persist: tuple[int, int] = (1, 1)  # of looks: at night, one day of garbage is enough
+    nulls: float = Field(default=0.3, gt=0, lt=1)  # share missing, above training's worst day
+    stuck: float = Field(default=0.35, gt=0, lt=1)  # share of one value, above training's worst day
+    outside: float = Field(default=0.05, gt=0, lt=1)  # share beyond what is physically possible
+    novel: float = Field(default=0.4, gt=0, lt=1)  # share between the values of a fixed set (whole knots), never seen
+    keyed: float = Field(default=0.05, gt=0, lt=1)  # share of another constant of its key than ever (a distance)
+    disagree: float = Field(default=0.2, gt=0, lt=1)  # share that differs within one key and hour
+    frozen: float = Field(default=0.3, gt=0, lt=1)  # share that repeats the hour before, above training's worst day
+    repeated: float = Field(default=0.3, gt=0, lt=1)  # share that repeats the day before, above training's worst day
+    jump: float = Field(default=1.9, gt=0)  # step of a day's median, in units of training's largest
+    spread: float = Field(default=2.0, gt=0)  # doublings of a day's spread beyond training's range
+    continuity: float = Field(default=0.3, gt=0, lt=2)  # rank correlation with the value before, below training's
+    volume: float = Field(default=0.85, gt=0)  # doublings or halvings of a day's flights
+    silence_hours: float = Field(default=12.0, gt=0)  # of the prediction log, while flights were due
+    mismatch: float = Field(default=0.2, gt=0, lt=1)  # share of rows that the skew audit finds different
 
 
 class Levels(Frozen):
@@ -100,7 +116,9 @@ class Levels(Frozen):
     accuracy_drop: float = Field(default=0.05, gt=0, lt=1)  # share of the training's accuracy
     memory: float = Field(default=0.8, gt=0, le=1)  # share of a worker's limit
     stale: float = Field(default=0.05, gt=0, lt=1)  # share of answers with a feature beyond its time to live
-    silence_hours: float = Field(default=6.0, gt=0)  # data time since the last logged prediction, while flights were due
+    silence_hours: float = Field(
+        default=6.0, gt=0
+    )  # data time since the last logged prediction, while flights were due
     mismatch: float = Field(default=0.01, gt=0, lt=1)  # share of rows that the skew audit finds different
     errors: float = Field(default=0.005, gt=0, lt=1)  # share of answers that failed
     psi: float = Field(default=0.1, gt=0)  # explains, never pages
