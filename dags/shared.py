@@ -8,11 +8,14 @@ from importlib import import_module
 from typing import Any
 
 from airflow.sdk import Param, PokeReturnValue, get_current_context, task
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags.context import run_of
 from include.loop.run import Skip, Stop
 from include.settings import settings
+from plugins.ratchet_alerts import RatchetNotifier, deliver, recovered
 
 _LOOKS = 50  # failures that a wait outlives: a slow scheduler takes a look that is queued anew for one that failed
 COMMON: dict[str, Any] = {
@@ -24,6 +27,7 @@ COMMON: dict[str, Any] = {
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
         "execution_timeout": timedelta(minutes=30),
+        "on_failure_callback": RatchetNotifier(),  # for good: a failure that is tried again is none
     },
 }
 
@@ -31,6 +35,11 @@ COMMON: dict[str, Any] = {
 def time_field(text: str) -> Param:
     """A form's field for a data time, e.g. 2013-03-01T05:00:00Z; it may stay empty."""
     return Param(None, description=text, type=["null", "string"], format="date-time")
+
+
+def due(within: timedelta) -> DeadlineAlert:
+    """An alert when a run has not ended so long after it was queued, whatever holds it up."""
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, within, AsyncCallback(RatchetNotifier))
 
 
 def step(function: str, **options: Any) -> Callable[..., Any]:
@@ -81,10 +90,13 @@ def _perform(function: str, results: Sequence[Any]) -> Any:
     work = getattr(import_module(f"include.loop.{module}"), name)
     try:
         result = work(run_of(context), *(_plain(r) for r in results))
+        recovered(settings(), context)
     except Skip as reason:
         raise AirflowSkipException(str(reason)) from None
     except Stop as reason:
         raise AirflowFailException(str(reason)) from reason
+    finally:
+        deliver(settings())  # what the step has said, also one that stopped; what another left that died
     for outlet in context["task"].outlets:
         context["outlet_events"][outlet].extra = dict(result)
     if isinstance(result, dict):

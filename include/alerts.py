@@ -89,7 +89,11 @@ def sent(settings: Settings) -> list[dict[str, Any]]:
 
 def unresolved(settings: Settings) -> list[dict[str, Any]]:
     """The last alert of each group that is not over, oldest first."""
-    told = sent(settings)
+    return still_open(sent(settings))
+
+
+def still_open(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of alerts in order, those that are the last word of their group, and not that it is over."""
     last = {alert["group"]: alert for alert in told}
     return [alert for alert in told if last[alert["group"]] is alert and alert["state"] != RESOLVED]
 
