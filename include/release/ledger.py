@@ -7,6 +7,7 @@ what stands here and are repaired from it, never the other way: they have no com
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from include.release.tables import (
     decisions,
     deployments,
     freezes,
+    request_causes,
     retrain_closures,
     retrain_requests,
     versions,
@@ -32,12 +34,13 @@ from include.release.tables import (
 
 _READING = "ratchet_reading"
 _REFS = ("frame", "bundle", "bento")
+_ATTEMPTS = 5  # of an ask that met another one, or a closing
 PROMOTIONS = ("champion", "promotion")  # kinds of decisions that a freeze forbids
 WAITING, SHADOW, APPROVAL, CANARY = "waiting", "shadow", "approval", "canary"  # stages of a challenger
 
 
 class Superseded(RuntimeError):
-    """Another promoter was first: the deployment is no longer the one that this decision was taken on."""
+    """Another was first: what is live, or asked for, is no longer what this decision was taken on."""
 
 
 class Frozen(RuntimeError):
@@ -111,13 +114,26 @@ class Freeze:
 
 @dataclass(frozen=True)
 class Request:
-    """An open request to train a model."""
+    """A request to train a model; `cause` is the one that it was opened for, `causes` tells all."""
 
     id: int
     model: str
     as_of: str
     cause: str
     actor: str
+    run: str | None
+    recorded_at: datetime  # wall time, UTC
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason for which a training was asked for. `kind`: age, surprise, score, person …, or other."""
+
+    kind: str
+    cause: str
+    actor: str
+    as_of: str
+    run: str | None
 
 
 def connect(url: str, migrate: bool = True) -> sa.Engine:
@@ -299,26 +315,110 @@ def history(ledger: sa.Engine, model: str) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in connection.execute(query)]
 
 
+def latest(ledger: sa.Engine, model: str, kind: str) -> dict[str, Any] | None:
+    """The newest decision of a kind about a model, by data time and then by entry; its evidence is read."""
+    query = sa.select(decisions).where(decisions.c.model == model, decisions.c.kind == kind)
+    with reader(ledger) as connection:
+        row = connection.execute(query.order_by(decisions.c.as_of.desc(), decisions.c.id.desc()).limit(1)).first()
+    return None if row is None else _read(row)
+
+
+def of_kind(ledger: sa.Engine, model: str, kind: str) -> list[dict[str, Any]]:
+    """All decisions of a kind about a model, oldest entry first; their evidence is read."""
+    query = sa.select(decisions).where(decisions.c.model == model, decisions.c.kind == kind)
+    with reader(ledger) as connection:
+        return [_read(row) for row in connection.execute(query.order_by(decisions.c.id))]
+
+
+def _read(row: Any) -> dict[str, Any]:
+    return {**row._mapping, "evidence": json.loads(row.evidence), "recorded_at": utc(row.recorded_at)}
+
+
+def utc(recorded: datetime) -> datetime:
+    """A `recorded_at` as the database gives it, in UTC: SQLite keeps no zone."""
+    return recorded.replace(tzinfo=UTC) if recorded.tzinfo is None else recorded.astimezone(UTC)
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
 def request_retrain(ledger: sa.Engine, model: str, as_of: str, cause: str, actor: str, run: str | None) -> Request:
-    """Ask for a training. While a request of the model is open that one is returned: one open a model."""
+    """Ask for a training. While a request of the model is open the cause joins it: one open a model."""
+    for _ in range(_ATTEMPTS):
+        if (mine := request_of(ledger, model, run)) is not None:
+            return mine  # a retry; it may have been served meanwhile
+        found = open_request(ledger, model)
+        seen = None if found is None else found.id
+        with suppress(Superseded):
+            return enter_request(ledger, seen, model, as_of, [("other", cause)], actor, run)
+    raise Superseded(f"{model}: its requests come and go while one is being made; nothing was asked, ask again")
+
+
+def enter_request(
+    ledger: sa.Engine,
+    seen: int | None,
+    model: str,
+    as_of: str,
+    causes: Sequence[tuple[str, str]],
+    actor: str,
+    run: str | None,
+) -> Request:
+    """Open a request for `causes` (kind, cause), or add them to the open request `seen`; else raise Superseded.
+
+    The request and its causes are entered together or not at all. A kind that the run has brought before stays as it
+    was.
+    """
+    if not causes:
+        raise ValueError("causes: a training is asked for without a reason; nothing was entered")
+    why = {"as_of": as_of, "actor": actor, "run": run}
     try:
         with ledger.begin() as connection:
+            # counted before it is looked whether one is open: one that comes and goes in between takes this ordinal
+            counting = sa.select(sa.func.count()).where(retrain_requests.c.model == model)
+            ordinal = connection.scalar(counting)
+            if seen is not None:  # PostgreSQL: whoever closes it waits, or is waited for
+                connection.execute(sa.select(retrain_requests).where(retrain_requests.c.id == seen).with_for_update())
             found = _open_request(connection, model)
+            if (None if found is None else found.id) != seen:
+                raise Superseded(_asked_meanwhile(model, seen))
             if found is None:
-                mine = (retrain_requests.c.model == model, retrain_requests.c.run == run)
-                asked = connection.execute(sa.select(retrain_requests).where(*mine)).first() if run else None
-                if asked is not None:  # a retry of a run whose request has been served meanwhile
-                    return _request(asked)
-                count = sa.select(sa.func.count()).where(retrain_requests.c.model == model).scalar_subquery()
-                values = {"model": model, "ordinal": count, "as_of": as_of, "cause": cause, "actor": actor, "run": run}
-                connection.execute(retrain_requests.insert().values(**values))
+                opened = {"model": model, "ordinal": ordinal, "cause": causes[0][1], **why}
+                connection.execute(retrain_requests.insert().values(**opened))
                 found = _open_request(connection, model)
-    except sa.exc.IntegrityError:  # PostgreSQL: another asked at the same moment
-        found = open_request(ledger, model)
+            assert found is not None
+            brought = sa.select(request_causes.c.kind).where(
+                request_causes.c.request == found.id, request_causes.c.run == run
+            )
+            before = set(connection.scalars(brought))
+            for kind, cause in causes:
+                if kind not in before:
+                    connection.execute(request_causes.insert().values(request=found.id, kind=kind, cause=cause, **why))
+    except sa.exc.IntegrityError as error:  # PostgreSQL: another asked at the same moment
+        raise Superseded(_asked_meanwhile(model, seen)) from error
     reached("ledger.request")
-    if found is None:
-        raise RuntimeError(f"{model}: the retrain request was closed while it was being made; ask again")
     return found
+
+
+def _asked_meanwhile(model: str, seen: int | None) -> str:
+    was = "none" if seen is None else f"request {seen}"
+    return f"{model}: {was} was open, and no longer is what is open; nothing was entered, decide anew"
+
+
+def request_of(ledger: sa.Engine, model: str, run: str | None) -> Request | None:
+    """The newest request, open or closed, that a run has opened or brought a cause to."""
+    if run is None:
+        return None
+    brought = sa.select(request_causes.c.request).where(request_causes.c.run == run)
+    of = (retrain_requests.c.model == model, retrain_requests.c.id.in_(brought))
+    query = sa.select(retrain_requests).where(*of).order_by(retrain_requests.c.id.desc()).limit(1)
+    with reader(ledger) as connection:
+        row = connection.execute(query).first()
+    return None if row is None else _request(row)
+
+
+def causes(ledger: sa.Engine, request: int) -> list[Cause]:
+    """Why a training was asked for, in the order in which it was said."""
+    query = sa.select(request_causes).where(request_causes.c.request == request).order_by(request_causes.c.id)
+    with reader(ledger) as connection:
+        return [Cause(row.kind, row.cause, row.actor, row.as_of, row.run) for row in connection.execute(query)]
 
 
 def open_request(ledger: sa.Engine, model: str) -> Request | None:
@@ -344,7 +444,7 @@ def _open_request(connection: sa.Connection, model: str) -> Request | None:
 
 
 def _request(row: Any) -> Request:
-    return Request(row.id, row.model, row.as_of, row.cause, row.actor)
+    return Request(row.id, row.model, row.as_of, row.cause, row.actor, row.run, utc(row.recorded_at))
 
 
 def close_request(ledger: sa.Engine, request: int, run: str, outcome: str) -> None:

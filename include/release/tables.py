@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-REVISION = "0002"
+REVISION = "0003"
 metadata = sa.MetaData()
 
 
@@ -137,6 +137,20 @@ retrain_requests = sa.Table(
     sa.Column("run", sa.String(400)),
     _recorded(),
     sa.UniqueConstraint("model", "ordinal"),
+)
+# Why a training was asked for: the causes of the run that opened a request, and of those that asked while it was open.
+request_causes = sa.Table(
+    "request_causes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("request", sa.Integer, sa.ForeignKey("retrain_requests.id"), nullable=False),
+    sa.Column("kind", sa.String(40), nullable=False),  # age, surprise, score, person …
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("as_of", sa.String(40), nullable=False),
+    sa.Column("run", sa.String(400)),
+    _recorded(),
+    sa.UniqueConstraint("request", "run", "kind"),  # a retry is one entry
 )
 retrain_closures = sa.Table(
     "retrain_closures",

@@ -97,6 +97,62 @@ def test_one_open_request_a_model(ledger: sa.Engine) -> None:
     assert book.request_retrain(ledger, "m", AS_OF, "age", "monitor", "run3").id != first.id
 
 
+def texts(ledger: sa.Engine, request: int) -> list[tuple[str, str, str | None]]:
+    return [(c.kind, c.cause, c.run) for c in book.causes(ledger, request)]
+
+
+def test_an_ask_joins_the_open_request_with_its_causes(ledger: sa.Engine) -> None:
+    why = [("age", "21 days old"), ("surprise", "+0.05 nats")]
+    first = book.enter_request(ledger, None, "m", AS_OF, why, "monitor", "run1")
+    assert (first.cause, first.run) == ("21 days old", "run1")
+    joined = book.enter_request(ledger, first.id, "m", AS_OF, [("age", "22 days old")], "monitor", "run2")
+    assert joined == first
+    three = [("age", "21 days old", "run1"), ("surprise", "+0.05 nats", "run1"), ("age", "22 days old", "run2")]
+    assert texts(ledger, first.id) == three
+    # a retry is one entry; what it brings beyond is another
+    book.enter_request(ledger, first.id, "m", AS_OF, [("age", "22.0 days"), ("score", "PSI 0.3")], "monitor", "run2")
+    assert texts(ledger, first.id) == [*three, ("score", "PSI 0.3", "run2")]
+    assert book.request_of(ledger, "m", "run2") == first
+    assert book.request_of(ledger, "m", "run3") is None
+    with pytest.raises(ValueError, match="without a reason"):
+        book.enter_request(ledger, first.id, "m", AS_OF, [], "monitor", "run3")
+
+
+def test_an_ask_that_saw_another_request_enters_nothing(ledger: sa.Engine) -> None:
+    why = [("age", "old")]
+    with pytest.raises(book.Superseded, match="request 7 was open"):
+        book.enter_request(ledger, 7, "m", AS_OF, why, "monitor", "run1")
+    first = book.enter_request(ledger, None, "m", AS_OF, why, "monitor", "run1")
+    with pytest.raises(book.Superseded, match="none was open"):
+        book.enter_request(ledger, None, "m", AS_OF, why, "monitor", "run2")
+    book.close_request(ledger, first.id, "train/a", "refused")
+    with pytest.raises(book.Superseded, match=f"request {first.id} was open"):
+        book.enter_request(ledger, first.id, "m", AS_OF, why, "monitor", "run2")
+    assert texts(ledger, first.id) == [("age", "old", "run1")]
+    assert book.open_request(ledger, "m") is None
+    # requests of other models are nobody's concern
+    assert book.enter_request(ledger, None, "other", AS_OF, why, "monitor", "run2").model == "other"
+    assert book.open_request(ledger, "m") is None
+
+
+def test_the_newest_of_a_kind_is_of_the_latest_data(ledger: sa.Engine) -> None:
+    def monitor(key: str, day: int, state: str) -> None:
+        as_of = f"2013-03-{day:02}T05:00:00+00:00"
+        book.record(ledger, Decision(key, "m", "monitor", "test", state, as_of, evidence={"state": state}))
+
+    assert book.latest(ledger, "m", "monitor") is None
+    monitor("a", 5, "incident")
+    monitor("b", 3, "healthy")  # a look back, made later
+    book.record(ledger, decision("c"))
+    found = book.latest(ledger, "m", "monitor")
+    assert found is not None
+    assert (found["evidence"], found["recorded_at"].utcoffset()) == ({"state": "incident"}, timedelta(0))
+    monitor("d", 5, "retrain")  # the same day's, judged anew
+    assert book.latest(ledger, "m", "monitor")["reason"] == "retrain"  # type: ignore[index]
+    assert [d["key"] for d in book.of_kind(ledger, "m", "monitor")] == ["a", "b", "d"]
+    assert book.latest(ledger, "other", "monitor") is None
+
+
 def _promote(url: str, who: int, rounds: int, start: object, wins: object) -> None:
     ledger = book.connect(url)
     for n in range(rounds):
@@ -128,22 +184,36 @@ def test_two_promoters_racing_200_times_give_one_winner_each(url: str) -> None:
     assert wins.empty()
 
 
-def _ask(url: str, who: int, start: object, answers: object) -> None:
+def _ask(url: str, who: int, rounds: int, start: object, answers: object) -> None:
     ledger = book.connect(url)
-    start.wait()  # type: ignore[attr-defined]
-    answers.put(book.request_retrain(ledger, "m", AS_OF, "age", f"monitor{who}", f"run{who}").id)  # type: ignore[attr-defined]
+    for n in range(rounds):
+        start.wait()  # type: ignore[attr-defined]
+        run = f"{who}/{n}"
+        asked = book.request_retrain(ledger, "m", AS_OF, run, "monitor", run)
+        answers.put((n, asked.id))  # type: ignore[attr-defined]
+        start.wait()  # type: ignore[attr-defined]
+        if who == 1:
+            book.close_request(ledger, asked.id, f"train/{n}", "trained")
+        start.wait()  # type: ignore[attr-defined]
 
 
-def test_two_that_ask_at_once_share_one_request(url: str) -> None:
-    book.connect(url)
+def test_two_that_ask_at_once_share_one_request_and_both_are_heard(url: str) -> None:
+    rounds = 20
+    ledger = book.connect(url)
     spawn = multiprocessing.get_context("spawn")
     start, answers = spawn.Barrier(2), spawn.Queue()
-    askers = [spawn.Process(target=_ask, args=(url, who, start, answers)) for who in (1, 2)]
+    askers = [spawn.Process(target=_ask, args=(url, who, rounds, start, answers)) for who in (1, 2)]
     for asker in askers:
         asker.start()
-    assert answers.get(timeout=60) == answers.get(timeout=60)
+    got = [answers.get(timeout=60) for _ in range(2 * rounds)]
     for asker in askers:
         asker.join(timeout=60)
+        assert asker.exitcode == 0
+    requests = {n: {request for m, request in got if m == n} for n in range(rounds)}
+    assert [len(found) for found in requests.values()] == [1] * rounds
+    assert len(set().union(*requests.values())) == rounds
+    for n, (request,) in requests.items():
+        assert sorted(cause for _, cause, _ in texts(ledger, request)) == [f"1/{n}", f"2/{n}"]
 
 
 def test_a_frozen_model_is_not_promoted_but_may_be_rolled_back(ledger: sa.Engine) -> None:
