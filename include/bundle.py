@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from include.contracts import FEATURES, Ref
-from include.files import canonical_json, hash_folder, hash_text, hash_value, read_json, replacing
+from include.files import canonical_json, hash_folder, hash_text, hash_value, read_json, replacing, used_again
 
 if TYPE_CHECKING:
     from include.settings import Settings
@@ -94,7 +94,7 @@ def save(settings: Settings, onnx_bytes: bytes, schema: Mapping[str, Any]) -> Re
     text = canonical_json(dict(schema), indent=2) + "\n"
     content = hash_value({MODEL: hashlib.sha256(onnx_bytes).hexdigest(), SCHEMA: hash_text(text)})  # = hash_folder
     target = settings.bundles / content
-    if not target.exists():
+    if not used_again(target):
         with replacing(target) as part:
             part.mkdir()
             (part / MODEL).write_bytes(onnx_bytes)

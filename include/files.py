@@ -31,6 +31,18 @@ def replacing(path: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def used_again(path: Path) -> bool:
+    """Whether a file or folder that is named by its content is there already. It counts as young from now on, so that
+    upkeep, which goes by age, does not take it away from whoever is about to use it."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:  # another user's: whoever may not touch it may not remove it either
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> Path:
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")

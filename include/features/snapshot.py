@@ -56,7 +56,7 @@ def keep(settings: Settings, tables: dict[str, pa.Table]) -> Ref:
             pq.write_table(table.combine_chunks(), part / f"{name}.parquet", row_group_size=_ROW_GROUP)
         digest = files.hash_folder(part)
         target = settings.snapshots / digest
-        if not target.exists():
+        if not files.used_again(target):
             with contextlib.suppress(FileExistsError):  # another run made the same content meanwhile
                 part.rename(target)
     return Ref(uri=str(target), version=digest[:12], hash=digest)

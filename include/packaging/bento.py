@@ -20,7 +20,7 @@ from pathlib import Path
 
 from include import crashpoints
 from include.contracts import Ref
-from include.files import hash_file, hash_folder, hash_value, read_json, replacing, write_json
+from include.files import hash_file, hash_folder, hash_value, read_json, replacing, used_again, write_json
 from include.packed import CODE, LOCK, SERVICE, code_hash
 from include.settings import ROOT, Settings
 
@@ -45,7 +45,7 @@ def build(settings: Settings, bundle: Ref, model: str, version: str, labels: Map
     inputs = {"labels": labelled, "bentoml": installed("bentoml"), "python": sys.version_info[:2]}
     tag = f"{model}:{version}-{hash_value(inputs)[:12]}".lower()
     archive = settings.bentos / f"{tag.replace(':', '-')}.bento"  # other code makes another file, none is overwritten
-    if not archive.exists() or tag_of(archive) != tag:
+    if not used_again(archive) or tag_of(archive) != tag:
         with replacing(archive) as part:
             _compose(part.parent, Path(bundle["uri"]), tag, labelled)
             _archive(part.parent / "bento", part)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from include import lake
 from include.contracts import DAY, FEATURES, FRAME_IDENTITY, QUARANTINE, RAW_TABLES, Interval, Ref, Table
 from include.crashpoints import reached
-from include.files import replacing
+from include.files import replacing, used_again
 from include.quality import frames, page, validation, volume
 from include.quality.findings import CriticalFailure, Finding
 from include.quality.judging import Judgement, content_hash, judge, quarantine
@@ -113,7 +113,7 @@ def _keys(name: str, rows: pd.DataFrame) -> Callable[[int], str]:
 def _write_bad_rows(settings: Settings, rows: pa.Table) -> Ref:
     digest = content_hash(rows)
     path = settings.home / "quality" / f"{digest}.parquet"
-    if not path.exists():
+    if not used_again(path):
         with replacing(path) as part:
             pq.write_table(rows, part)
     reached("ingest.check.bad_rows")

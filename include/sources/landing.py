@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from include import lake
 from include.contracts import DAY, Ref, Table
-from include.files import replacing
+from include.files import replacing, used_again
 from include.settings import Settings
 
 
@@ -46,7 +46,7 @@ def keep(settings: Settings, table: Table, delivery: pa.Table) -> Ref:
     pq.write_table(delivery, buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     path = settings.home / "deliveries" / f"{table.name}-{digest[:16]}.parquet"
-    if not path.exists():
+    if not used_again(path):
         with replacing(path) as part:
             part.write_bytes(buffer.getvalue())
     return Ref(uri=str(path), version=digest[:16], hash=digest)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from include import crashpoints
 from include.contracts import FRAME_IDENTITY, Ref
-from include.files import canonical_json, hash_text, read_json, replacing, write_text
+from include.files import canonical_json, hash_text, read_json, replacing, used_again, write_text
 from include.models.spec import ModelSpec
 from include.settings import Settings
 from include.training import calibrate, data, families
@@ -91,7 +91,7 @@ def _write_model(settings: Settings, model: Mapping[str, Any]) -> Ref:
     text = canonical_json(model)
     content = hash_text(text)
     path = settings.trainings / "models" / f"{content}.json"
-    if not path.exists():
+    if not used_again(path):
         write_text(path, text)
     return Ref(uri=str(path), version=content[:12], hash=content)
 
@@ -102,7 +102,7 @@ def _write_predictions(settings: Settings, rows: pd.DataFrame) -> Ref:
     pq.write_table(table, buffer)
     content = hashlib.sha256(written := buffer.getvalue().to_pybytes()).hexdigest()
     final = settings.trainings / "predictions" / f"{content}.parquet"
-    if not final.exists():
+    if not used_again(final):
         with replacing(final) as part:
             part.write_bytes(written)
     return Ref(uri=str(final), version=content[:12], hash=content)

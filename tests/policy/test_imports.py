@@ -11,7 +11,10 @@ import pytest
 
 from include.settings import ROOT
 
-AREAS = ("sources", "features", "training", "evaluation", "packaging", "serving", "release", "monitoring", "quality")
+AREAS = (
+    *("sources", "features", "training", "evaluation", "packaging", "serving", "release", "monitoring", "quality"),
+    "upkeep",
+)
 LIGHT = ("contracts", "settings", "times", "files", "clock", "crashpoints", "pages")
 LIGHT_MAY = {"pydantic", "pydantic_settings"}
 MODULES = sorted((ROOT / "include").rglob("*.py"))

@@ -1,0 +1,107 @@
+"""How things go: into the trash by a rename, out of it only after another look, and then for good.
+
+    home/.trash/<path as below home>    may come back: each is looked at again, by those who protect, before it goes
+    home/.trash-gone/                   will not come back; a killed run's is emptied by the next
+
+A run may be killed anywhere; the next one ends what it began. What was written since the plan, or is protected by
+now, stays where it was or goes back there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from include.crashpoints import reached
+from include.upkeep import archive, inventory
+from include.upkeep.policy import Item, Protected
+
+TRASH, GONE = ".trash", ".trash-gone"
+
+
+@dataclass
+class Removed:
+    """What became of a plan. `stayed`: path -> why."""
+
+    things: int = 0
+    bytes: int = 0
+    archived: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)  # bytes
+    stayed: dict[str, str] = field(default_factory=dict)
+
+
+def remove(home: Path, items: Iterable[Item], protected: Callable[[], Protected]) -> Removed:
+    """Carry a plan out. `protected` is asked before anything moves, and again before anything is gone for good."""
+    home = home.resolve()
+    done = Removed()
+    items = list(items)
+    known = {i.path: i.touched for i in items}
+    now = protected()
+    _empty(home)
+    _settle(home, now, {}, done)  # of a run that was killed
+    for item in items:
+        _trash(home, item, now, done)
+    _settle(home, protected(), known, done)
+    return done
+
+
+def _trash(home: Path, item: Item, protected: Protected, done: Removed) -> None:
+    entry = inventory.look(home, item.path)
+    if entry is None:
+        return  # gone already, by an earlier try
+    if who := protected.get((item.kind, item.key)):
+        done.stayed[item.path] = f"{who} needs it by now"
+        return
+    if entry.touched != item.touched:
+        done.stayed[item.path] = "it was written to since the plan"
+        return
+    if item.action == "archive":
+        archive.pack(home, item.path, item.touched)
+        reached("maintain.packed")
+        done.archived += 1
+    target = home / TRASH / item.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        (home / item.path).rename(target)
+        reached("maintain.trashed")
+        done.things += 1
+        done.bytes += item.bytes
+        done.kinds[item.kind] = done.kinds.get(item.kind, 0) + item.bytes
+
+
+def _settle(home: Path, protected: Protected, known: dict[str, datetime], done: Removed) -> None:
+    """Put back what is needed after all, then end the rest."""
+    trash = home / TRASH
+    if not trash.is_dir():
+        return
+    for entry in inventory.take(trash)[0]:
+        why = protected.get((entry.kind, entry.key))
+        why = f"{why} needs it by now" if why else None
+        if entry.path in known and entry.touched != known[entry.path]:
+            why = "it was written to since the plan"
+        place = home / entry.path
+        if why and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (trash / entry.path).rename(place)
+            reached("maintain.restored")
+            done.stayed[entry.path] = why
+            if entry.path in known:
+                done.things -= 1
+                done.bytes -= entry.bytes
+                done.kinds[entry.kind] -= entry.bytes
+    trash.rename(home / GONE)
+    reached("maintain.settled")
+    _empty(home)
+
+
+def _empty(home: Path) -> None:
+    gone = home / GONE
+    if gone.is_symlink():
+        gone.unlink()
+    elif gone.exists():
+        shutil.rmtree(gone)
+        reached("maintain.emptied")

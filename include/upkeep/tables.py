@@ -1,0 +1,122 @@
+"""Upkeep of the lake's tables: days of many small files become one, files that nobody can ask for any more go.
+
+Two of Delta's own rules are switched off first (`guard`). It drops the log of commits older than 30 days at every
+hundredth commit, after which no older version can be opened, though all of its files are there; and it forgets after
+a week when a file was replaced. Here a version goes by the policy alone, and never while it is pinned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from include.contracts import DAY
+from include.crashpoints import reached
+
+_LOG, _TOMBSTONES = "delta.enableExpiredLogCleanup", "delta.deletedFileRetentionDuration"
+
+
+def describe(path: Path, pinned: Iterable[int], keep: timedelta, most: int) -> dict[str, Any]:
+    """What a table holds and what its upkeep would do: {"files", "bytes", "crowded": days, "loose": files that would
+    go, "loose_bytes", "pinned": versions that can be opened, "lost": pinned versions that cannot}."""
+    table = DeltaTable(str(path))
+    good, lost = _openable(path, pinned)
+    sizes = [int(size) for size in _files(table)["size_bytes"]]
+    loose = _vacuum(table, good, keep, dry_run=True)
+    return {
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "crowded": len(_crowded(table, most)),
+        "loose": len(loose),
+        "loose_bytes": sum(_size(path / name) for name in loose),
+        "pinned": good,
+        "lost": lost,
+    }
+
+
+def guard(path: Path, keep: timedelta) -> bool:
+    """Let the table's log be cleaned by nobody, and its replaced files be remembered as long as they are kept. Returns
+    whether that had to be said."""
+    table = DeltaTable(str(path))
+    wanted = {_LOG: "false", _TOMBSTONES: f"interval {max(1, round(keep / timedelta(days=1)))} days"}
+    if {name: table.metadata().configuration.get(name) for name in wanted} == wanted:
+        return False
+    table.alter.set_table_properties(wanted)
+    reached("maintain.guarded")
+    return True
+
+
+def compact(path: Path, most: int) -> int:
+    """Make one file of each partition that has more than `most`; returns how many had. The rows stay, in a new version,
+    and readers of older ones keep theirs."""
+    table = DeltaTable(str(path))
+    crowded = _crowded(table, most)
+    for partition in crowded:
+        table.optimize.compact(partition_filters=[(name, "=", value) for name, value in partition])
+        reached("maintain.compacted")
+    return len(crowded)
+
+
+def forget(path: Path, before: str) -> int:
+    """Delete the rows of days before `before` (YYYY-MM-DD). Returns how many there were."""
+    table = DeltaTable(str(path))
+    gone = int(table.delete(f"{DAY} < '{before}'")["num_deleted_rows"] or 0)
+    reached("maintain.forgotten")
+    return gone
+
+
+def vacuum(path: Path, pinned: Iterable[int], keep: timedelta) -> tuple[int, int]:
+    """Delete the files that were replaced longer than `keep` ago and that no pinned version names. Returns how many,
+    and their bytes. Files that no commit ever named go, too, when they are as old: a killed writer's."""
+    table = DeltaTable(str(path))
+    good = _openable(path, pinned)[0]
+    loose = _vacuum(table, good, keep, dry_run=True)
+    size = sum(_size(path / name) for name in loose)
+    if loose:
+        _vacuum(table, good, keep, dry_run=False)
+        reached("maintain.vacuumed")
+    return len(loose), size
+
+
+def _vacuum(table: DeltaTable, pinned: list[int], keep: timedelta, dry_run: bool) -> list[str]:
+    hours = round(keep / timedelta(hours=1))
+    return table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True, keep_versions=pinned)
+
+
+def _openable(path: Path, pinned: Iterable[int]) -> tuple[list[int], list[int]]:
+    """Pinned versions that are there, and those that are lost: Delta would refuse to vacuum for the latter's sake."""
+    good, lost = [], []
+    for version in sorted(set(pinned)):
+        try:
+            DeltaTable(str(path), version=version)
+            good.append(version)
+        except DeltaError:
+            lost.append(version)
+    return good, lost
+
+
+def _files(table: DeltaTable) -> dict[str, list[Any]]:
+    import pyarrow as pa
+
+    found: dict[str, list[Any]] = pa.table(table.get_add_actions(flatten=True)).to_pydict()
+    return found
+
+
+def _crowded(table: DeltaTable, most: int) -> list[tuple[tuple[str, str], ...]]:
+    names = table.metadata().partition_columns
+    found = _files(table)
+    partitions = Counter(zip(*(found[f"partition.{name}"] for name in names), strict=True))
+    return sorted(tuple(zip(names, values, strict=True)) for values, count in partitions.items() if count > most)
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.lstat().st_size
+    return 0
