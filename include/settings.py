@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     alert_webhook: str = ""  # alerts are posted there as {"text": …}; empty: only to alerts/alerts.jsonl under home
     alert_connection: str = "ratchet_alerts"  # Airflow connections of the type Apprise: all alerts go there,
     page_connection: str = "ratchet_pages"  # and those that should wake somebody also there (docs/alerts.md)
+    alert_connection: str = "ratchet_alerts"  # Airflow connections of the type Apprise: all alerts go there,
+    page_connection: str = "ratchet_pages"  # and those that should wake somebody also there (docs/alerts.md)
     retention: Retention = Retention()  # what `maintain` keeps, and how long
 
     @cached_property
