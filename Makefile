@@ -30,7 +30,7 @@ setup-dev: ## the same with what tests and checks need
 demo: setup ## start everything and run the story: ingest, train, gate, monitor, a retrain, releases
 	@RATCHET_LOOK_SECONDS=$${RATCHET_LOOK_SECONDS:-10} $(PY) -m scripts.demo
 
-up: setup ## start Airflow, MLflow and the service on 127.0.0.1 (RATCHET_PORT, RATCHET_MLFLOW_PORT, RATCHET_SERVICE_PORT)
+up: setup ## start Airflow, MLflow, the service and Evidently on 127.0.0.1 (RATCHET_PORT, _MLFLOW_PORT, _SERVICE_PORT, _EVIDENTLY_PORT)
 	@$(STACK) up
 
 down: ## stop what `make up` or `make demo` started

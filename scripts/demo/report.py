@@ -36,6 +36,7 @@ def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: flo
             "airflow": stack.url,
             "mlflow": stack.mlflow_url,
             "service": stack.service_url,
+            "evidently": stack.evidently_url,
             "user": "admin",
             "password": passwords(stack)["admin"],
             "data": str(stack.home),
@@ -141,6 +142,7 @@ def text(report: dict[str, Any]) -> str:
         f"Airflow   {found['airflow']}   user {found['user']}, password {found['password']}",
         f"MLflow    {found['mlflow']}",
         f"Service   {found['service']}/predict   (/openapi.json, /metrics)",
+        f"Evidently {found['evidently']}   (dashboards of what was predicted, day by day and week by week)",
         "The stack stays up and takes in an hour of flights every hour. `make status`, `make logs`, `make down`.",
         f"This report: {found['data']}/demo/report.json   ({report['seconds']:.0f} s in all)",
     ]

@@ -70,11 +70,12 @@ _HEALTH = {True: "well", False: "not well", None: "-"}  # None: a program on dem
 def _where(stack: Stack) -> str:
     users = passwords(stack)
     return (
-        f"Airflow  {stack.url}   user admin, password {users['admin']}"
-        f"\n         (also operator / {users['operator']} and viewer / {users['viewer']})"
-        f"\nMLflow   {stack.mlflow_url}"
-        f"\nService  {stack.service_url}/predict   (/openapi.json, /readyz, /metrics)"
-        f"\nlogs     {stack.logs}"
+        f"Airflow   {stack.url}   user admin, password {users['admin']}"
+        f"\n          (also operator / {users['operator']} and viewer / {users['viewer']})"
+        f"\nMLflow    {stack.mlflow_url}"
+        f"\nService   {stack.service_url}/predict   (/openapi.json, /readyz, /metrics)"
+        f"\nEvidently {stack.evidently_url}   (dashboards of what was predicted)"
+        f"\nlogs      {stack.logs}"
     )
 
 

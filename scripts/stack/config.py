@@ -17,12 +17,12 @@ MARKER = "RATCHET_STACK"  # carried by every process of a stack: how `down` find
 # name: role of Airflow's SimpleAuthManager; as `demo` the demo answers its first approval
 USERS = {"admin": "admin", "operator": "op", "viewer": "viewer", "demo": "op"}
 POOLS = {"lake": (1, "Tasks that write the lake's catalog or the online store: one at a time")}
-_PORTS = ("port", "mlflow_port", "service_port")
+_PORTS = ("port", "mlflow_port", "service_port", "evidently_port")
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 104 to 108
 
 
 class BadPort(ValueError):
-    """RATCHET_PORT, RATCHET_MLFLOW_PORT or RATCHET_SERVICE_PORT is no port."""
+    """RATCHET_PORT, RATCHET_MLFLOW_PORT, RATCHET_SERVICE_PORT or RATCHET_EVIDENTLY_PORT is no port."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Stack:
     port: int = 8080
     mlflow_port: int = 5000
     service_port: int = 3000
+    evidently_port: int = 8000
     dags: Path = ROOT / "dags"
 
     @property
@@ -64,12 +65,17 @@ class Stack:
         return f"http://{HOST}:{self.service_port}"
 
     @property
+    def evidently_url(self) -> str:
+        return f"http://{HOST}:{self.evidently_port}"
+
+    @property
     def ports(self) -> dict[str, tuple[str, int]]:
         """Variable that chooses it: what listens there, and its port."""
         return {
             "RATCHET_PORT": ("Airflow", self.port),
             "RATCHET_MLFLOW_PORT": ("MLflow", self.mlflow_port),
             "RATCHET_SERVICE_PORT": ("the prediction service", self.service_port),
+            "RATCHET_EVIDENTLY_PORT": ("Evidently", self.evidently_port),
         }
 
     @property
@@ -85,6 +91,7 @@ def from_environment() -> Stack:
         _port("RATCHET_PORT", 8080),
         _port("RATCHET_MLFLOW_PORT", 5000),
         _port("RATCHET_SERVICE_PORT", 3000),
+        _port("RATCHET_EVIDENTLY_PORT", 8000),
         Path(os.environ.get("RATCHET_DAGS") or ROOT / "dags").resolve(),
     )
 
@@ -131,6 +138,7 @@ def secret(stack: Stack, name: str) -> str:
     makers = {
         "jwt": lambda: secrets.token_urlsafe(64),
         "api": lambda: secrets.token_urlsafe(32),
+        "evidently": lambda: secrets.token_urlsafe(32),
         "fernet": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "passwords.json": lambda: canonical_json({user: secrets.token_urlsafe(9) for user in USERS}),
     }
@@ -158,7 +166,8 @@ def passwords(stack: Stack) -> dict[str, str]:
 # -- the environment ----------------------------------------------------------------------------------------------
 def environment(stack: Stack) -> dict[str, str]:
     """The whole environment of the stack's processes, secrets included. Settings of another Airflow are left out."""
-    foreign = ("AIRFLOW_", "AIRFLOW__", "MLFLOW_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "BENTOML_", "SUPERVISOR_")
+    packages = ("AIRFLOW_", "MLFLOW_", "BENTOML_", "EVIDENTLY_", "SUPERVISOR_")
+    foreign = (*packages, "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, **_common(stack), **_airflow(stack), **_secrets(stack), **_quiet()}
 
@@ -172,6 +181,8 @@ def _common(stack: Stack) -> dict[str, str]:
         "RATCHET_MLFLOW_PORT": str(stack.mlflow_port),
         "RATCHET_SERVICE_PORT": str(stack.service_port),
         "RATCHET_SERVICE_URL": stack.service_url,
+        "RATCHET_EVIDENTLY_PORT": str(stack.evidently_port),
+        "RATCHET_EVIDENTLY_URL": stack.evidently_url,
         "BENTOML_HOME": str(stack.home / "bentoml"),
         "MLFLOW_TRACKING_URI": stack.mlflow_url,
         # the repository for `include`, config/ for airflow_local_settings
@@ -233,6 +244,8 @@ def _secrets(stack: Stack) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secret(stack, "jwt"),
         "AIRFLOW__API__SECRET_KEY": secret(stack, "api"),
         "AIRFLOW__CORE__FERNET_KEY": secret(stack, "fernet"),
+        # what its HTTP API asks of those who write: nobody does, runs come as files
+        "EVIDENTLY_SECRET": secret(stack, "evidently"),
     }
 
 

@@ -60,7 +60,9 @@ def _start(stack: Stack, say: Say) -> None:
     migrate(stack, say)
     ledger.connect(stack.settings.ledger_url).dispose()  # its schema is there before anybody asks it
     remember(stack)
-    say("Starting Airflow (api-server, scheduler, dag-processor, triggerer), MLflow and the prediction service …")
+    say(
+        "Starting Airflow (api-server, scheduler, dag-processor, triggerer), MLflow, the prediction service and Evidently …"
+    )
     supervisor.start(stack)
 
 
@@ -158,6 +160,8 @@ def health(stack: Stack) -> dict[str, bool]:
         found["mlflow"] = httpx.get(f"{stack.mlflow_url}/health", timeout=5, trust_env=False).is_success
     with suppress(httpx.HTTPError):  # alive; it is ready only once there is a champion
         found["service"] = httpx.get(f"{stack.service_url}/livez", timeout=5, trust_env=False).is_success
+    with suppress(httpx.HTTPError):  # it reads its workspace at the first question for what is in it, and then watches
+        found["evidently"] = httpx.get(f"{stack.evidently_url}/api/projects", timeout=5, trust_env=False).is_success
     try:
         answer = httpx.get(f"{stack.url}/api/v2/monitor/health", timeout=5, trust_env=False)
     except httpx.HTTPError:

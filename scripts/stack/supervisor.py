@@ -74,6 +74,10 @@ def programs(stack: Stack) -> dict[str, list[str]]:
             *("--host", HOST, "--port", str(stack.service_port)),
             *("--timeout-keep-alive", "75"),  # longer than clients keep a connection idle: they see no resets
         ],
+        "evidently": [
+            *(str(_BIN / "evidently"), "ui", "--host", HOST, "--port", str(stack.evidently_port)),
+            *("--workspace", str(stack.settings.evidently.resolve())),
+        ],
         "api-server": [airflow, "api-server", "--host", HOST, "--port", str(stack.port), "--workers", "1"],
         "scheduler": [airflow, "scheduler", "--skip-serve-logs"],
         "dag-processor": [airflow, "dag-processor"],

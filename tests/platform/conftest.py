@@ -48,22 +48,22 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def three() -> tuple[int, int, int]:
-    """Ports of Airflow, MLflow and the service."""
-    first, second, third = free_ports(3)
-    return first, second, third
+def ports() -> tuple[int, int, int, int]:
+    """Ports of Airflow, MLflow, the service and Evidently."""
+    first, second, third, fourth = free_ports(4)
+    return first, second, third, fourth
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     """A stack that was never started."""
-    return Stack(Settings(home=tmp_path / "var"), *three())
+    return Stack(Settings(home=tmp_path / "var"), *ports())
 
 
 def make_stack(folder: Path) -> Stack:
     (folder / "dags").mkdir(parents=True)
     (folder / "dags" / "sample.py").write_text(DAG)
-    return Stack(Settings(home=folder / "var"), *three(), folder / "dags")
+    return Stack(Settings(home=folder / "var"), *ports(), folder / "dags")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from include.files import write_json
 from include.settings import ROOT, Settings
 from scripts.stack import config, supervisor
 from scripts.stack.config import Stack
@@ -22,7 +23,7 @@ def test_secrets_are_made_once_and_private(stack: Stack) -> None:
     first = config.environment(stack)
     assert config.environment(stack) == first
     files = list((stack.home / "secrets").iterdir())
-    assert {file.name for file in files} == {"jwt", "api", "fernet", "passwords.json"}
+    assert {file.name for file in files} == {"jwt", "api", "fernet", "evidently", "passwords.json"}
     assert {mode(file) for file in files} == {0o600}
     assert mode(stack.home / "secrets") == 0o700
 
@@ -88,9 +89,10 @@ def test_no_secret_is_in_the_configuration(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "80 80"])
-def test_a_bad_port_is_named(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RATCHET_MLFLOW_PORT", port)
-    with pytest.raises(config.BadPort, match="RATCHET_MLFLOW_PORT"):
+@pytest.mark.parametrize("name", ["RATCHET_MLFLOW_PORT", "RATCHET_EVIDENTLY_PORT"])
+def test_a_bad_port_is_named(name: str, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, port)
+    with pytest.raises(config.BadPort, match=name):
         config.from_environment()
 
 
@@ -98,3 +100,22 @@ def test_later_commands_use_the_ports_of_the_start(stack: Stack) -> None:
     config.remember(stack)
     asked = Stack(stack.settings, 1, 2)
     assert config.running_ports(asked).url == stack.url
+    assert config.running_ports(asked).evidently_url == stack.evidently_url
+
+
+def test_ports_that_an_older_start_did_not_know_are_those_asked_for(stack: Stack) -> None:
+    write_json(stack.state, {"port": stack.port})
+    assert (
+        config.running_ports(Stack(stack.settings, 1, 2, 3, 4)).ports
+        == Stack(stack.settings, stack.port, 2, 3, 4).ports
+    )
+
+
+def test_a_secret_of_evidently_reaches_it_by_its_environment_alone(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVIDENTLY_SECRET", "of another")
+    found = config.environment(stack)
+    assert found["EVIDENTLY_SECRET"] == config.secret(stack, "evidently")
+    assert found["RATCHET_EVIDENTLY_URL"] == stack.evidently_url
+    assert found["EVIDENTLY_SECRET"] not in " ".join(supervisor.programs(stack)["evidently"])

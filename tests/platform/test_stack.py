@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -42,7 +43,11 @@ def test_a_life(started: Stack) -> None:
         if connection.status == psutil.CONN_LISTEN
     ]
     assert {address.ip for address in listening} == {"127.0.0.1"}
-    assert {started.port, started.mlflow_port} <= {address.port for address in listening}
+    assert {started.port, started.mlflow_port, started.evidently_port} <= {address.port for address in listening}
+
+    body = {"name": "nobody's"}
+    assert httpx.post(f"{started.evidently_url}/api/v2/projects", json=body, trust_env=False).status_code == 403
+    assert httpx.get(f"{started.evidently_url}/api/projects", trust_env=False).json() == []
 
     said: list[str] = []
     before = {p.pid for p in processes.of_stack(started)}
@@ -60,3 +65,4 @@ def test_a_life(started: Stack) -> None:
     assert processes.of_stack(started) == []
     assert processes.is_free(started.port)
     assert processes.is_free(started.mlflow_port)
+    assert processes.is_free(started.evidently_port)
