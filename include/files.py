@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from include.contracts import Ref
 
 
 @contextmanager
@@ -51,6 +53,20 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_json(path: Path, value: Any) -> Path:
     return write_text(path, canonical_json(value, indent=2) + "\n")
+
+
+def keep(folder: Path, suffix: str, write: Callable[[Path], object]) -> Ref:
+    """What `write` writes to the path it is given, kept as <folder>/<SHA-256><suffix>: equal content, equal file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as work:
+        part = Path(work) / f"new{suffix}"
+        write(part)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        digest = hash_file(part)
+        target = folder / f"{digest}{suffix}"
+        part.replace(target)
+    return Ref(uri=str(target), version=digest[:12], hash=digest)
 
 
 def read_json(path: Path) -> Any:

@@ -145,6 +145,27 @@ def version(lake: Path, table: Table) -> int:
         raise UnknownVersion(f"{table.name} has never been written under {lake}") from error
 
 
+def files(
+    lake: Path, table: Table, days: tuple[str, str] | None = None, at: int | None = None, expected: bool = True
+) -> list[str]:
+    """The Parquet files of version `at` (None: the newest) that hold `days` (first, last; inclusive), for an engine
+    that reads them itself. Their rows lack the partition's column, and columns younger than them.
+
+    Raises UnknownVersion; of a table that was never written too, unless it is not `expected`: then there are none.
+    """
+    try:
+        opened = DeltaTable(str(path(lake, table)), version=at)
+    except TableNotFoundError as error:
+        if not expected:
+            return []
+        raise UnknownVersion(f"{table.name} has never been written under {lake}") from error
+    except Exception as error:  # deltalake raises several kinds for a version that is gone
+        raise UnknownVersion(f"{table.name} has no version {at} under {lake}: {error}") from error
+    if days is None:
+        return sorted(opened.file_uris())
+    return sorted(opened.file_uris(file_pruning_predicate=f"{DAY} >= '{days[0]}' AND {DAY} <= '{days[1]}'"))
+
+
 def read(
     lake: Path,
     table: Table,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -149,11 +147,4 @@ def _join(settings: Settings, spec: ModelSpec, snapshot: Ref, entities: pa.Table
 
 
 def _keep(settings: Settings, rows: pa.Table) -> Ref:
-    settings.frames.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=settings.frames) as work:
-        part = Path(work) / "frame.parquet"
-        pq.write_table(rows, part)
-        digest = files.hash_file(part)
-        target = settings.frames / f"{digest}.parquet"
-        part.replace(target)
-    return Ref(uri=str(target), version=digest[:12], hash=digest)
+    return files.keep(settings.frames, ".parquet", lambda part: pq.write_table(rows, part))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import planted
+from bench import planted, windows
 from include import lake
 from include.contracts import CLUSTER, TARGET
 from include.features import frame, snapshot
@@ -18,6 +18,8 @@ from include.models.flights_on_time.spec import SPEC
 from include.monitoring import evidence
 from include.settings import Settings
 from include.times import parse
+
+NOW = "2013-01-27T17:00:00+00:00"  # of the look: the last flight's label is ripe
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,18 @@ class Watched:
     p: np.ndarray[Any, Any]
     reference: pd.DataFrame
     reference_p: np.ndarray[Any, Any]
+    summary: dict[str, Any]
 
     def evidence(self, window: pd.DataFrame | None = None, days: float = 3.0) -> dict[str, Any]:
         """Evidence for a window with these predictions, of a champion so many days old."""
-        now = parse("2013-01-27T05:00:00+00:00")
+        now = parse(NOW)
         return evidence.collect(
             SPEC,
             self.window if window is None else window,
             self.p,
             self.reference,
             self.reference_p,
+            self.summary,
             version="1",
             trained_as_of=(now - timedelta(days=days)).isoformat(),
             as_of=now.isoformat(),
@@ -52,7 +56,8 @@ def watched(history: Settings) -> Watched:
     taken = snapshot.take(history, versions, history.history_start - timedelta(days=3), parse(as_of))
     rows = frame.load(frame.build(history, SPEC, versions, taken, as_of, None))
     old, window = rows[rows[CLUSTER] < "2013-01-20"], rows[rows[CLUSTER].between("2013-01-20", "2013-01-26")]
-    unknown = np.arange(len(window)) >= len(window) - 200
-    window = window.assign(**{TARGET: window[TARGET].astype("Int64").mask(unknown)}).reset_index(drop=True)
     champion = planted.fit(old, list(SPEC.features), 1)
-    return Watched(window, planted.predict(champion, window), old, planted.predict(champion, old))
+    unknown = np.arange(len(window)) >= len(window) - 200
+    window = window.assign(**{TARGET: window[TARGET].astype("Int64").mask(unknown)})
+    made, summary = windows.of_frame(SPEC, window, planted.predict(champion, window), 1, NOW)
+    return Watched(made, made["probability"].to_numpy(), old, planted.predict(champion, old), summary)
