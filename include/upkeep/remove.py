@@ -3,8 +3,8 @@
     home/.trash/<path as below home>    may come back: each is looked at again, by those who protect, before it goes
     home/.trash-gone/                   will not come back; a killed run's is emptied by the next
 
-A run may be killed anywhere; the next one ends what it began. What was written since the plan, or is protected by
-now, stays where it was or goes back there.
+A run may be killed anywhere; the next one first takes back what lies in the trash, then does its own. What was written
+since the plan, or is protected by now, stays where it was or goes back there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def remove(home: Path, items: Iterable[Item], protected: Callable[[], Protected]
     known = {i.path: i.touched for i in items}
     now = protected()
     _empty(home)
-    _settle(home, now, {}, done)  # of a run that was killed
+    _undo(home)
     for item in items:
         _trash(home, item, now, done)
     _settle(home, protected(), known, done)
@@ -81,27 +81,38 @@ def _settle(home: Path, protected: Protected, known: dict[str, datetime], done: 
     for entry in inventory.take(trash)[0]:
         why = protected.get((entry.kind, entry.key))
         why = f"{why} needs it by now" if why else None
-        if entry.path in known and entry.touched != known[entry.path]:
+        if entry.touched != known.get(entry.path, entry.touched):
             why = "it was written to since the plan"
         place = home / entry.path
         if why and not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (trash / entry.path).rename(place)
-            reached("maintain.restored")
+            _restore(home, entry.path)
             done.stayed[entry.path] = why
-            if entry.path in known:
-                done.things -= 1
-                done.bytes -= entry.bytes
-                done.kinds[entry.kind] -= entry.bytes
+            done.things -= 1
+            done.bytes -= entry.bytes
+            done.kinds[entry.kind] -= entry.bytes
     trash.rename(home / GONE)
     reached("maintain.settled")
     _empty(home)
 
 
+def _undo(home: Path) -> None:
+    """Put back what a killed run had moved: its plan was made under what was needed then."""
+    for entry in inventory.take(home / TRASH)[0]:
+        if not (home / entry.path).exists():
+            _restore(home, entry.path)
+
+
+def _restore(home: Path, path: str) -> None:
+    (home / path).parent.mkdir(parents=True, exist_ok=True)
+    (home / TRASH / path).rename(home / path)
+    reached("maintain.restored")
+
+
 def _empty(home: Path) -> None:
+    for own in (home / GONE, home / TRASH):
+        if own.is_symlink():  # nothing behind it is ours
+            own.unlink()
     gone = home / GONE
-    if gone.is_symlink():
-        gone.unlink()
-    elif gone.exists():
+    if gone.exists():
         shutil.rmtree(gone)
         reached("maintain.emptied")

@@ -29,7 +29,7 @@ def describe(path: Path, pinned: Iterable[int], keep: timedelta, most: int) -> d
     table = DeltaTable(str(path))
     good, lost = _openable(path, pinned)
     sizes = [int(size) for size in _files(table)["size_bytes"]]
-    loose = _vacuum(table, good, keep, dry_run=True)
+    loose = _loose(path, table, good, keep)
     return {
         "files": len(sizes),
         "bytes": sum(sizes),
@@ -77,12 +77,17 @@ def vacuum(path: Path, pinned: Iterable[int], keep: timedelta) -> tuple[int, int
     and their bytes. Files that no commit ever named go, too, when they are as old: a killed writer's."""
     table = DeltaTable(str(path))
     good = _openable(path, pinned)[0]
-    loose = _vacuum(table, good, keep, dry_run=True)
+    loose = _loose(path, table, good, keep)
     size = sum(_size(path / name) for name in loose)
     if loose:
         _vacuum(table, good, keep, dry_run=False)
         reached("maintain.vacuumed")
     return len(loose), size
+
+
+def _loose(path: Path, table: DeltaTable, pinned: list[int], keep: timedelta) -> list[str]:
+    # it names those again that went in an earlier vacuum
+    return [name for name in _vacuum(table, pinned, keep, dry_run=True) if (path / name).exists()]
 
 
 def _vacuum(table: DeltaTable, pinned: list[int], keep: timedelta, dry_run: bool) -> list[str]:
