@@ -32,6 +32,7 @@ def collect(
     log: Mapping[str, int] | None = None,
     rival: Mapping[str, Any] | None = None,
     audit: Mapping[str, Any] | None = None,
+    profile: feed.Profile | None = None,
 ) -> dict[str, Any]:
     """Measure the champion `version` on a window [n flights, see window.build] with its predictions `p` [n].
 
@@ -39,6 +40,7 @@ def collect(
     logged features. `reference`: rows that it was trained on [m], `reference_p` its predictions of them. `summary`: the
     window's exact counts. `unseen_after`: the champion's trained_until; performance is that of later local dates.
     `workers`, `log`: see service.measure. `rival`: {"version", **rival(…)}; `audit`: what skew.compare found.
+    `profile`: of the reference (see feed.profile), where it was summed up before.
 
     Returns JSON: "model", "version", "as_of", "trained_as_of", "age_days", "window" {"first", "last": local dates or
     None, "rows", "rescored"}, "volume" (the summary), "performance" (see performance.measure; with "answered", what
@@ -72,7 +74,7 @@ def collect(
         "accuracy": _accuracy(spec, found),
         "score_psi": drift.psi(np.asarray(reference_p), np.asarray(p)),
         "drift": drift.compare(reference, window, spec.features) if some else [],
-        "feed": feed.measure(spec, reference, window, summary["days"], as_of) if some else None,
+        "feed": feed.measure(spec, profile or reference, window, summary["days"], as_of) if some else None,
         "service": service.measure(spec, summary, workers, log),
         "skew": _skew(spec, audit),
         "rival": None if rival is None else dict(rival),

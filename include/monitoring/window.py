@@ -169,7 +169,7 @@ def _midnight(local: date) -> datetime:
 
 # -- counts ------------------------------------------------------------------------------------------------------------
 # Names are counted and sampled by their md5: it has a fixed size in memory, 64 bits of it meet once in 10^5 windows of
-# 10 million, and it never changes. DuckDB's own hash does, and gives equal values to one flight number in 500.
+# 10 million, and it never changes. DuckDB's own hash may, and meets in one flight id of 170.
 # A failed row in the shadow that took longer than its model was an answer that another version had to give.
 _COUNTS = """
 SELECT
@@ -201,7 +201,10 @@ _REPEATED = """
 SELECT (SELECT count(*) FROM seen)
     - (SELECT count(*) FROM (SELECT DISTINCT md5_number_lower(prediction_id), role, version FROM seen)) AS repeated
 """
-_FLIGHTS = "SELECT count(*) AS flights FROM (SELECT DISTINCT md5_number_lower(flight_id) FROM seen WHERE role = 'answer')"
+_FLIGHTS = """
+SELECT count(*) AS flights
+FROM (SELECT DISTINCT md5_number_lower(flight_id) FROM seen WHERE role = 'answer')
+"""
 _PEAK = """
 SELECT coalesce(max(whole), 0) / 60 AS peak_per_second, coalesce(max(most), 0) / 60 AS worker_peak_per_second
 FROM (
