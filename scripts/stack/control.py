@@ -60,9 +60,7 @@ def _start(stack: Stack, say: Say) -> None:
     migrate(stack, say)
     ledger.connect(stack.settings.ledger_url).dispose()  # its schema is there before anybody asks it
     remember(stack)
-    say(
-        "Starting Airflow (api-server, scheduler, dag-processor, triggerer), MLflow, the prediction service and Evidently …"
-    )
+    say("Starting Airflow (four processes), MLflow, the prediction service and Evidently …")
     supervisor.start(stack)
 
 
