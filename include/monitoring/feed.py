@@ -128,10 +128,11 @@ def profile(spec: ModelSpec, reference: pd.DataFrame) -> Profile:
                 shares = [_share(same, known & (blocks == b)) for b in every]
                 found[what][view.name] = max((s for s in shares if s is not None), default=1.0)
         before, known = _before(table, 1)
-        middles, ranges = _middles(table, blocks, every), _ranges(table, blocks, every)
+        quartiles = _quartiles(table, blocks, every) if view.cadence == "hourly" else np.zeros((1, 3, len(names)))
+        middles, ranges = quartiles[:, 1], quartiles[:, 2] - quartiles[:, 0]
         for i, name in enumerate(names):
             wide = ranges[np.isfinite(ranges[:, i]), i]
-            if len(wide) >= 5 and view.cadence == "hourly" and wide.min() > 0:  # else mostly one value, such as no rain
+            if len(wide) >= 5 and wide.min() > 0:  # else mostly one value, such as no rain
                 steps = np.abs(np.diff(middles[:, i]))
                 found["step"][name] = float(np.nanmax(steps))
                 found["spread"][name] = (float(wide.min()), float(wide.max()))
@@ -167,8 +168,8 @@ def measure(
          "checks": {name: {"name", "unit", "parts": [{"of": feature or view, "value", "told": sentence}, …]}},
          "volume": {"day", "asked", "scheduled", "share", "usual"} or None}
 
-    with the checks of UNITS, the largest value of each first. Limits are the verdict's. Raises KeyError for features that a frame lacks, ValueError for
-    one without rows.
+    with the checks of UNITS, the largest value of each first. Limits are the verdict's. Raises KeyError for features
+    that a frame lacks, ValueError for one without rows.
     """
     known = reference if isinstance(reference, Profile) else profile(spec, reference)
     _check(spec, window, "window")
@@ -266,7 +267,8 @@ def _view(
                 )
                 parts[what].append(Part(of=view.name, value=now - before, told=told))
     every = range(int(blocks.min()), 1)
-    middles, ranges = _middles(table, blocks, every), _ranges(table, blocks, every)
+    quartiles = _quartiles(table, blocks, every) if view.cadence == "hourly" else np.zeros((1, 3, len(names)))
+    middles, ranges = quartiles[:, 1], quartiles[:, 2] - quartiles[:, 0]
     before, there = _before(table, 1)
     there &= blocks == 0
     for i, name in enumerate(names):
@@ -390,23 +392,16 @@ def _disagree(table: _Table, of: Array) -> list[float]:
     return [float(x) for x in table.odd[judged].mean(axis=0)] if judged.any() else [0.0] * len(table.names)
 
 
-def _middles(table: _Table, blocks: Array, every: Sequence[int]) -> Array:
-    return _quantiles(table, blocks, every)[:, 1]
-
-
-def _ranges(table: _Table, blocks: Array, every: Sequence[int]) -> Array:
-    found = _quantiles(table, blocks, every)
-    return np.asarray(found[:, 2] - found[:, 0])
-
-
-def _quantiles(table: _Table, blocks: Array, every: Sequence[int]) -> Array:
+def _quartiles(table: _Table, blocks: Array, every: Sequence[int]) -> Array:
     """Quartiles of each day's rows, [days, 3, features]; NaN where a day has too few."""
     told = np.full((len(every), 3, len(table.names)), np.nan)
     for i, b in enumerate(every):
-        values = table.values[blocks == b]
-        enough = (~np.isnan(values)).sum(axis=0) >= MIN_ENTITIES
-        if enough.any():
-            told[i][:, enough] = np.nanquantile(values[:, enough], [0.25, 0.5, 0.75], axis=0)
+        values = np.sort(table.values[blocks == b], axis=0)  # NaN last
+        count = (~np.isnan(values)).sum(axis=0)
+        enough = count >= MIN_ENTITIES
+        for q in range(3):
+            where = np.rint((count[enough] - 1) * (q + 1) / 4).astype(int)
+            told[i, q, enough] = values[where, np.flatnonzero(enough)]
     return told
 
 

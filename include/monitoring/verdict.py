@@ -77,8 +77,9 @@ def judge(spec: ModelSpec, evidence: Mapping[str, Any], before: Sequence[Mapping
     """Judge evidence as `evidence.collect` writes it, with what earlier looks found: [{"version": int, "fired":
     [names of findings]}], oldest first.
 
-    Raises KeyError when a part of it is missing: "age_days", "performance", "score_psi", "drift" and "feed". The parts
-    "service", "skew" and "rival" may be absent or None: there was no service, no audit, no predecessor.
+    Raises KeyError when a part of it is missing: "age_days", "performance", "score_psi", "drift" and "feed" (None
+    without flights). The parts "service", "skew", "accuracy" and "rival" may be absent or None: there was no service,
+    no audit, no predecessor.
     """
     found = tuple(
         _persisting(spec, finding, evidence, before)
@@ -119,8 +120,10 @@ def _persisting(
 
 
 # -- incidents -----------------------------------------------------------------------------------------------------
-def _feed(spec: ModelSpec, feed: Mapping[str, Any]) -> list[Finding]:
-    """One finding a check of the feed: the feature or view that is furthest beyond, and how many more there are."""
+def _feed(spec: ModelSpec, feed: Mapping[str, Any] | None) -> list[Finding]:
+    """One finding a check of the feed: the feature or view that is furthest beyond, and which others there are."""
+    if feed is None:  # nobody asked: silence and labels speak
+        return []
     found = [_check(feed["checks"][name], getattr(spec.feed, name)) for name in FEED if name in feed["checks"]]
     return [*found, _check(feed["checks"]["volume"], spec.feed.volume)]
 
@@ -145,7 +148,7 @@ def _outage(spec: ModelSpec, evidence: Mapping[str, Any]) -> list[Finding]:
     silence = (evidence.get("service") or {}).get("silence_hours")
     if silence and silence["value"] is not None:
         hours, limit = float(silence["value"]), spec.feed.silence_hours
-        reason = f"no prediction was logged for {hours:.1f} hours in which flights were due"
+        reason = f"no prediction was logged in {hours:g} hours in which flights were due"
         found.append(_finding("silence", "incident", hours > limit, hours, limit, "hours", reason))
     skew = evidence.get("skew")
     if skew and skew.get("rate") is not None:
@@ -208,43 +211,34 @@ def _score(spec: ModelSpec, psi: float | None, performance: Mapping[str, Any]) -
 
 # -- levels: look at it, it decides nothing ------------------------------------------------------------------------
 def _levels(spec: ModelSpec, evidence: Mapping[str, Any]) -> list[Finding]:
-    levels = spec.levels
-    found = [_missing(spec, evidence["drift"])]
+    found = [_missing(spec, evidence["drift"])] if evidence["drift"] else []
     for name, part in (evidence.get("service") or {}).items():
-        if isinstance(part, Mapping) and part.get("level") is not None and part.get("value") is not None:
-            value, level = float(part["value"]), float(part["level"])
-            reason = f"{name.replace('_', ' ')} is {value:.4g}, level {level:g}"
-            found.append(_finding(f"level_{name}", "level", bool(part["beyond"]), value, level, "", reason))
-    skew = evidence.get("skew")
-    if skew and skew.get("rate") is not None:
-        reason = f"{skew['rate']:.1%} of audited predictions had other features than the lake"
-        rate = float(skew["rate"])
-        found.append(_finding("level_skew", "level", rate > levels.mismatch, rate, levels.mismatch, "share", reason))
-    accuracy = _accuracy(evidence)
-    if accuracy is not None:
-        now, then = accuracy
-        drop = (then - now) / then
-        reason = f"accuracy is {now:.1%}, in training {then:.1%}"
+        reason = f"{name.replace('_', ' ')}: {part['told']}"
+        found.append(_level(name, part["value"], part["level"], part["beyond"], part["unit"], reason))
+    if skew := evidence.get("skew"):
+        reason = f"{skew['mismatched']:,} of {skew['rows']:,} audited predictions had other features than the lake"
+        found.append(_level("skew", skew["rate"], skew["level"], skew["beyond"], "share", reason))
+    if accuracy := evidence.get("accuracy"):
+        reason = "accuracy cannot be told without labels"
+        if accuracy["value"] is not None and accuracy["training"] is not None:
+            reason = f"accuracy is {accuracy['value']:.1%}, {accuracy['training']:.1%} in training"
         found.append(
-            _finding(
-                "level_accuracy", "level", drop > levels.accuracy_drop, drop, levels.accuracy_drop, "share", reason
+            _level(
+                "accuracy", accuracy["drop"], accuracy["level"], accuracy["beyond"], "share below training's", reason
             )
         )
     return found
+
+
+def _level(name: str, value: float | None, level: float, beyond: bool, unit: str, reason: str) -> Finding:
+    return _finding(f"level_{name}", "level", beyond, value, level, unit, reason)
 
 
 def _missing(spec: ModelSpec, drift: Sequence[Mapping[str, Any]]) -> Finding:
     worst = max(drift, key=lambda d: d["nulls"] - d["reference_nulls"])
     risen, limit = worst["nulls"] - worst["reference_nulls"], spec.levels.missing
     reason = f"{worst['feature']} is missing in {worst['nulls']:.0%}, {worst['reference_nulls']:.0%} when trained"
-    return _finding("level_missing", "level", risen > limit, risen, limit, "share", reason)
-
-
-def _accuracy(evidence: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Accuracy of the window's labelled flights and of training's holdout, where both are known."""
-    now = ((evidence["performance"].get("scores") or {}).get("accuracy") or {}).get("value")
-    then = (evidence.get("training") or {}).get("accuracy")
-    return (float(now), float(then)) if now is not None and then else None
+    return _level("missing", risen, limit, risen > limit, "share above training's", reason)
 
 
 # -- what only explains --------------------------------------------------------------------------------------------
