@@ -6,7 +6,13 @@ neither has seen; then, if accepted, registers, packages as a Bento, rehearses t
 challenger (or champion, when there is none yet).
 
 **Runs:** weekly, or when the asset `retrain` says that somebody asks (the ledger's open request says who and why), or
-on demand: as-of, candidates, number of trials, note.
+on demand: as-of, candidates, number of trials, note. Whoever comes first trains for the open request; an event that
+comes doubled, late or after that ends skipped, and a lost one is sent again by `sweep`.
+
+**Left out:** `plan` is skipped, with the reason in the ledger, while a data incident is open (see `monitor`) or the
+model is frozen; the weekly one also when the spec's budget of trainings is spent. A request then stays open and waits.
+A person who triggers it trains anyway: the plan and the ledger say against what, and it counts towards the budget. With
+an as-of or candidates in the form it is an experiment, which answers no request.
 
 **A refusal is no failure.** The run is green with a skipped tail; the *Report* of `gate` shows each check with its
 interval, and the reason stands in the ledger. Nothing that is live has changed.
@@ -17,7 +23,8 @@ interval, and the reason stands in the ledger. Nothing that is live has changed.
 - `check` red: the frame is not what a model may learn from; its *Report* names the feature. Look at `ingest`.
 - `rehearse` red: the package does not serve what was trained; its *Report* says which check. Nothing was released.
 - `release` red: another champion went live since the comparison. Clear `evaluate` and what follows.
-- any other task: look at its log, then clear it. A request stays open until a training has answered it.
+- any other task: look at its log, then clear it. A request stays open until a training has answered it: this run once
+  it is cleared, the weekly one, or one that a person triggers. Events do not try it a second time.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ What follows, from the gate on, is in include/loop/promote.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -20,12 +21,12 @@ from include.evaluation import evidence as evaluation
 from include.features import frame as frames
 from include.features import snapshot as snapshots
 from include.files import hash_file, hash_text, read_json, write_json
-from include.loop import common
+from include.loop import common, governor
 from include.loop.common import Job
 from include.loop.run import Run, Skip, Stop
 from include.models import registry
 from include.release import ledger as book
-from include.release.ledger import Version
+from include.release.ledger import Request, Version
 from include.times import iso, parse
 from include.training import data, export, manifest, track, tune
 from include.training import fit as fitting
@@ -35,20 +36,30 @@ _TIMED_ROWS = 500
 
 # -- data --------------------------------------------------------------------------------------------------------
 def plan(run: Run) -> Job:
-    """What this run trains: as of when, for which request, on which published versions, with which trials."""
-    return common.kept(run, lambda: _plan(run))
+    """What this run trains: as of when, for which request, on which published versions, with which trials.
+
+    Skipped when it was woken in vain, or when the governor lets nothing be trained. A person is told, not held.
+    """
+    job = common.kept(run, lambda: _plan(run))
+    governor.begun(run, job)
+    return job
 
 
 def _plan(run: Run) -> Job:
     name = run.settings.model
     spec, ledger = registry.load(name), common.ledger(run)
-    _woken_in_vain(run, ledger)
     # an experiment by hand, with a time or candidates of its own, answers nobody's request
-    asked = run.events or not (run.params.get("as_of") or run.params.get("candidates"))
-    request = book.open_request(ledger, name) if asked else None
-    as_of = common.as_of(run, request.as_of if request else None)
+    experiment = bool(run.params.get("as_of") or run.params.get("candidates"))
+    request = book.open_request(ledger, name) if run.events or not experiment else None
+    _woken_in_vain(run, ledger, request)
+    # an event of another request may be among those that woke it: the request's own time counts
+    as_of = common.as_of(replace(run, events=()) if request else run, request.as_of if request else None)
     champion = common.champion(ledger, name)
     if champion and as_of < champion.as_of:
+        if request and request.as_of == as_of:  # somebody has trained by hand meanwhile
+            told = f"version {champion.version}, the champion, is of {champion.as_of}: newer than what was asked for"
+            book.close_request(ledger, request.id, run.name, told)
+            raise Skip(f"request {request.id} of {as_of} needs no training: {told}")
         raise Stop(f"as_of: {as_of} lies before the champion's {champion.as_of}, which has seen the rows to compare on")
     families = run.params.get("candidates") or [c.family for c in spec.candidates]
     try:
@@ -61,11 +72,13 @@ def _plan(run: Run) -> Job:
     except frames.NoHistory as error:
         raise Stop(str(error)) from error
     note = run.params.get("note") or ""
+    reason = governor.admitted(run, ledger, name, as_of, request, by_hand=bool(run.actor or experiment or note))
     return {
         "model": name,
         "as_of": as_of,
         "request": request.id if request else None,
-        "cause": request.cause if request else note or "scheduled, or asked for by hand",
+        "cause": governor.cause_of(ledger, request) if request else note or "scheduled, or asked for by hand",
+        "admitted": reason,
         "note": note,
         "families": families,
         "trials": trials,
@@ -74,12 +87,20 @@ def _plan(run: Run) -> Job:
     }
 
 
-def _woken_in_vain(run: Run, ledger: sa.Engine) -> None:
-    # events may come doubled or late: the request is what counts, and one training answers it
+def _woken_in_vain(run: Run, ledger: sa.Engine, request: Request | None) -> None:
+    """Events may come doubled, late or in another order: the open request is what counts, and one training takes it up.
+
+    One that was taken up by a run that failed is not tried again by an event, but by that run when it is cleared, by
+    the weekly one, or by a person.
+    """
     asked = [e["request"] for e in run.events if e.get("request") is not None]
-    by = {number: book.answered_by(ledger, number) for number in asked}
-    if asked and all(answer not in (None, run.name) for answer in by.values()):
+    if not asked:
+        return
+    if request is None:
+        by = {number: book.answered_by(ledger, number) or "nobody, it is not in the ledger" for number in asked}
         raise Skip("; ".join(f"request {number} was answered by {answer}" for number, answer in by.items()))
+    if others := [name for name in governor.takers(ledger, request.model, request.id) if name != run.name]:
+        raise Skip(f"request {request.id} was taken up by {others[-1]}: if that has failed, clear its failed task")
 
 
 def snapshot(run: Run, job: Job) -> Ref:

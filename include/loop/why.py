@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import sqlalchemy as sa
 
 from include.files import read_json
 from include.release import ledger as book
@@ -34,6 +35,7 @@ def why(settings: Settings, version: int) -> dict[str, Any]:
     return {
         "version": vars(entry),
         "live_as": [role for role in ("champion", "challenger") if getattr(live, role) == version],
+        "request": _request(ledger, name, made_by),
         "decisions": [d for d in book.history(ledger, name) if d["version"] == version or d["run"] == made_by],
         "manifest": kept[track.MANIFEST],
         "evidence": kept["evidence.json"],
@@ -41,6 +43,15 @@ def why(settings: Settings, version: int) -> dict[str, Any]:
         "sample": predictions.head(5).to_dict("records"),
         "mlflow": track.run_url(settings, entry.mlflow_run),
     }
+
+
+def _request(ledger: sa.Engine, name: str, run: str) -> dict[str, Any] | None:
+    """The request that a run has trained for, with all its causes; None when nobody had asked."""
+    begun = [entry for entry in book.of_kind(ledger, name, "training") if entry["run"] == run]
+    number = begun[0]["evidence"].get("request") if begun else None
+    if number is None:
+        return None
+    return {"id": number, "causes": [vars(cause) for cause in book.causes(ledger, number)]}
 
 
 def live(settings: Settings, wall: datetime) -> dict[str, Any]:
@@ -76,6 +87,7 @@ def text(found: Mapping[str, Any]) -> str:
     lines = [
         f"{entry['model']} version {entry['version']}: {live}",
         f"  made by    {made['run']}, as of {entry['as_of']}",
+        *_asked(found["request"]),
         f"  verdict    {found['verdict']['reason']}",
         "",
         "what it was made of",
@@ -113,6 +125,14 @@ def text(found: Mapping[str, Any]) -> str:
         f"MLflow  {found['mlflow']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _asked(request: Mapping[str, Any] | None) -> list[str]:
+    """Who asked for the training, and why: a line a cause."""
+    if request is None:
+        return []
+    lines = [f"{c['kind']} by {c['actor']}, as of {c['as_of']}: {c['cause']}" for c in request["causes"]]
+    return [f"  asked for  request {request['id']}", *(f"             {line}" for line in lines)]
 
 
 def _scores(evidence: Mapping[str, Any]) -> list[str]:

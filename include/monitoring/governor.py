@@ -72,15 +72,17 @@ def decide(limits: Governor, as_of: str, state: State) -> Answer:
 def admit(limits: Governor, who: Who, as_of: str, state: State) -> Admission:
     """May a training as of a data time begin? `who` wants it: the open request, the weekly schedule or a person.
 
-    A request that is held back stays open: it is trained for when nothing holds it back any more.
+    A request has had its place in the budget since it was asked: no other governed training begins while it is open.
+    One that is held back stays open, and is trained for when nothing holds it back any more.
     """
-    against = [text for text in (_held(state), _spent(limits, as_of, state)) if text]
-    if not against:
+    against = [_held(state), None if who == "request" else _spent(limits, as_of, state)]
+    told = "; ".join(text for text in against if text)
+    if not told:
         return Admission(True, f"It is {_left(limits, as_of, state)}.")
     if who == "person":
-        return Admission(True, f"A person wants it, although {'; '.join(against)}.")
+        return Admission(True, f"A person wants it, although {told}.")
     subject = f"Request {state.open} waits" if who == "request" else "The scheduled training is left out"
-    return Admission(False, f"{subject}: {'; '.join(against)}.")
+    return Admission(False, f"{subject}: {told}.")
 
 
 def due(silent: timedelta, rung: int) -> bool:

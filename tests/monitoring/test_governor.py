@@ -84,10 +84,19 @@ def test_a_person_is_told_and_not_held() -> None:
 
 
 def test_who_is_held_is_named() -> None:
-    spent = State(open=3, trainings=(at(0),) * 6)
-    assert admit(LIMITS, "request", at(1), spent).reason.startswith("Request 3 waits: 6 trainings have begun")
+    spent = State(trainings=(at(0),) * 6)
+    held = admit(LIMITS, "request", at(1), State(open=3, frozen="ann: audit"))
+    assert held.reason.startswith("Request 3 waits: the model is frozen")
     assert admit(LIMITS, "schedule", at(1), spent).reason.startswith("The scheduled training is left out: 6 trainings")
     assert admit(LIMITS, "schedule", at(31), spent).reason == "It is training 1 of 6 allowed in 30 days."
+
+
+def test_a_request_keeps_its_place_in_the_budget() -> None:
+    """Whatever people have trained since it was asked: at its as-of no room would come again."""
+    spent = State(open=3, trainings=(at(0),) * 7)
+    assert admit(LIMITS, "request", at(1), spent) == governor.Admission(
+        True, "It is training 8 of 6 allowed in 30 days."
+    )
 
 
 def test_causes_are_told_once_and_in_order() -> None:
@@ -173,7 +182,7 @@ def test_whatever_happens(limits: Governor, happened: list[tuple[str, Any]]) -> 
     for number, (what, value) in enumerate(happened):
         before = world.state
         if what in ("incident", "frozen"):
-            world.state = replace(world.state, **{what: f"reason {number}" if value else None})
+            world.state = replace(world.state, **{what: f"reason {number}" if value else None})  # type: ignore[arg-type]
         elif what == "ask":
             answer = world.ask(value, f"cause {number}")
             heard += answer.outcome != "drop"
