@@ -1,8 +1,14 @@
-"""The monitor's page: the verdict, how the champion does, what has moved. Evidently's report lies beside it."""
+"""The monitor's page: the verdict, what it rests on, and what explains it. It stands alone; Evidently's reports lie in
+the folder of the task `report` beside it.
+
+Coverage comes with every number that needs labels: a mean over the few flights that are known early is a mean over
+those that were on time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,91 +18,323 @@ from include.metrics import METRICS
 from include.monitoring.verdict import Finding, Verdict
 from include.pictures import Span
 
-EVIDENTLY = "evidently.html"  # beside the page
+Found = Mapping[str, Any]
+
+REPORTS = {"day": "../report/day/evidently.html", "week": "../report/week/evidently.html"}  # of the task beside
 TOP_FEATURES = 15
-_TONES = {"healthy": "good", "retrain": "warn", "incident": "bad", "insufficient": "plain"}
+PARTS = 3  # of a feed check that are shown
+_TONES = {"healthy": "good", "retrain": "warn", "rollback": "bad", "incident": "bad", "insufficient": "plain"}
 _MEANS = {
     "incident": "is an incident",
     "labels": "stops the judgement",
+    "rollback": "asks for a rollback",
     "trigger": "asks for a retrain",
+    "level": "tells somebody to look",
     "explains": "explains only",
 }
+_TITLES = {name: metric.title for name, metric in METRICS.items()} | {
+    "accuracy": "accuracy of the answers",
+    "base_rate": "share not on time",
+}
+_UNITS = {name: metric.unit or "–" for name, metric in METRICS.items()} | {"accuracy": "share", "base_rate": "share"}
 
 
-def write(verdict: Verdict, evidence: Mapping[str, Any], path: Path) -> Path:
-    """Write the page to `path`; it links to evidently.html in the same folder if that is there."""
-    linked = (path.parent / EVIDENTLY).exists()
-    return write_text(path, html(verdict, evidence, linked))
+def write(verdict: Verdict, evidence: Found, path: Path, evidently_url: str = "") -> Path:
+    """Write the page to `path`. `evidently_url`: where `evidently ui` answers, for a link; empty: nowhere."""
+    return write_text(path, html(verdict, evidence, evidently_url))
 
 
-def html(verdict: Verdict, evidence: Mapping[str, Any], linked: bool = True) -> str:
-    """The page as text."""
-    window = evidence["window"]
-    about = (
-        f"{evidence['model']} version {evidence['version']}, {evidence['age_days']:.1f} days old, on the flights of "
-        f"{window['first']} to {window['last']}, as known at {evidence['as_of']}."
-    )
-    link = f'<p><a href="{EVIDENTLY}">Evidently’s full report</a> (a sample of the flights)</p>' if linked else ""
+def html(verdict: Verdict, evidence: Found, evidently_url: str = "") -> str:
+    """The page as text. `evidence`: see evidence.collect; parts that are None or absent are left out."""
+    performance, drift = evidence["performance"], evidence["drift"]
     return pictures.document(
         f"Monitor: {verdict.state}",
         pictures.lead(f"Champion: {verdict.state}", verdict.reason, _TONES[verdict.state]),
-        f'<p class="note">{about}</p>{link}',
+        _about(evidence),
+        _links(evidently_url),
+        _partial(performance),
         _findings(verdict),
-        _performance(evidence["performance"]),
-        _slices(evidence["performance"]),
-        _drift(evidence["drift"]),
+        _feed(evidence.get("feed")),
+        _scores(performance),
+        _answered(performance.get("answered"), evidence["version"]),
+        _rival(evidence.get("rival"), evidence["version"]),
+        _estimated(performance),
+        _days(performance),
+        _slices(performance),
+        _levels(verdict, evidence.get("service")),
+        _skew(evidence.get("skew")),
+        _volume(evidence.get("volume")),
+        _drift(drift),
     )
 
 
+# -- head ----------------------------------------------------------------------------------------------------------
+def _about(evidence: Found) -> str:
+    window = evidence["window"]
+    flights = f"the flights of {window['first']} to {window['last']}" if window["first"] else "no flights"
+    told = (
+        f"{evidence['model']} version {evidence['version']}, {evidence['age_days']:.1f} days old, on {flights} that"
+        f" were asked about, as known at {evidence['as_of']}."
+    )
+    if again := window.get("rescored"):
+        told += f" {again:,} of them this version did not score when they were asked about: it has done so now."
+    return f'<p class="note">{escape(told)}</p>'
+
+
+def _links(evidently_url: str) -> str:
+    links = [f'<a href="{address}">the {span}</a>' for span, address in REPORTS.items()]
+    text = f"Evidently’s reports of {' and of '.join(links)}, once the task <em>report</em> has written them"
+    if evidently_url.startswith(("http://", "https://")):
+        text += f'; all of them, with a dashboard: <a href="{escape(evidently_url)}">Evidently</a>'
+    return f"<p>{text}.</p>"
+
+
+def _partial(performance: Found) -> str:
+    """Said before any number: what share of the flights the numbers are of."""
+    told = _coverage(performance)
+    if not performance.get("partial"):
+        return f"<p>{escape(told)}</p>"
+    loud = f"Partial: {told} What needs labels is marked as partial, and is of flights that need not be like the rest."
+    return f'<div class="lead warn"><strong>{escape(loud)}</strong></div>'
+
+
+def _coverage(performance: Found) -> str:
+    told = f"{performance['labelled']:,} of {performance['rows']:,} flights"
+    if "coverage_all" not in performance:
+        return f"{told} ({performance['coverage']:.0%}) have a known label."
+    return (
+        f"{told} ({performance['coverage_all']:.0%}) have a mature, known label; of the {performance['mature']:,} whose"
+        f" label is mature, {performance['coverage']:.0%}."
+    )
+
+
+def _marked(title: str, performance: Found) -> str:
+    return f"{title} (partial)" if performance.get("partial") else title
+
+
+# -- the verdict ---------------------------------------------------------------------------------------------------
 def _findings(verdict: Verdict) -> str:
+    looked = [f for f in verdict.findings if f.kind != "level"]
     rows = [
-        (_status(f), f.name, _MEANS[f.kind], pictures.span(f.value, *(f.interval or (None, None))), f.threshold, f.unit)
-        for f in verdict.findings
+        (
+            *(_status(f), f.name, _MEANS[f.kind], pictures.span(f.value, *(f.interval or (None, None)))),
+            *(f.threshold, f.unit, f.reason),
+        )
+        for f in sorted(looked, key=lambda f: (not f.persistent, not f.fired))
     ]
-    table = pictures.table(("", "looked at", "if beyond its limit", "value [interval]", "limit", "unit"), rows)
-    return pictures.section("What was looked at", "Incidents come before labels, labels before triggers.", table)
+    note = "Incidents come before labels, labels before a rollback, that before triggers. What is beyond its limit "
+    note += "decides once it persists: at enough of the last looks, this one included."
+    head = ("", "looked at", "if it persists", "value [interval]", "limit", "unit", "in words")
+    return pictures.section("What the verdict rests on", note, pictures.table(head, rows))
 
 
 def _status(finding: Finding) -> str:
-    return "beyond" if finding.fired else "within"
+    if finding.fired:
+        return "beyond, persists" if finding.persistent else "beyond, not yet at enough looks"
+    return "within" if finding.value is not None else "cannot be told"
 
 
-def _performance(found: Mapping[str, Any]) -> str:
-    note = f"{found['labelled']:,} of {found['rows']:,} flights ({found['coverage']:.0%}) have a known label."
-    if found["surprise"] is None:
-        return pictures.section("Performance", note)
-    rows = [(METRICS[name].title, METRICS[name].unit or "–", _told(value)) for name, value in found["scores"].items()]
-    rows.append(("surprise: log loss above the model's own expectation", "nats", _told(found["surprise"])))
-    days = found["daily"]
-    series = {"log loss": [d["log_loss"] for d in days], "rate": [d["base_rate"] for d in days]}
-    series["mean prediction"] = [d["predicted"] for d in days]
-    picture = pictures.lines("Day by day", [d["day"][5:] for d in days], series)
+# -- the feed ------------------------------------------------------------------------------------------------------
+def _feed(feed: Found | None) -> str:
+    if not feed:
+        return ""
+    checks = feed["checks"].values()
+    rows = [(c["name"], p["of"], p["value"], c["unit"], p["told"]) for c in checks for p in c["parts"][:PARTS]]
+    silent = [c["name"] for c in checks if not c["parts"]]
+    note = "What broken feeds leave behind and seasons do not, in the newest flights; the worst of each check."
+    if silent:
+        note += f" Too few flights to tell: {', '.join(silent)}."
+    return pictures.section("The feed", note, pictures.table(("check", "of", "value", "unit", "in words"), rows))
+
+
+# -- performance ---------------------------------------------------------------------------------------------------
+def _scores(performance: Found) -> str:
+    note = f"{_coverage(performance)} Intervals are 95 % t intervals over days."
+    title = _marked("Performance of the champion", performance)
+    if performance["surprise"] is None:
+        return pictures.section(title, f"{note} Without labels there is no performance.")
+    training = performance.get("training") or {}
+    rows = [
+        (_TITLES.get(name, name), _UNITS.get(name, "–"), _told(value), training.get(name))
+        for name, value in performance["scores"].items()
+    ]
+    rows.append(("surprise: log loss above the model's own expectation", "nats", _told(performance["surprise"]), None))
+    rows.append((_TITLES["base_rate"], "share", pictures.number(performance["base_rate"]), training.get("base_rate")))
     return pictures.section(
-        "Performance",
-        note + " Intervals are 95 % t intervals over days.",
-        pictures.table(("metric", "unit", "value [interval]"), rows),
-        pictures.figure(picture, "Each day's log loss (nats), share of flights not on time, and mean prediction."),
+        title, note, pictures.table(("metric", "unit", "value [interval]", "on its training rows"), rows)
     )
 
 
-def _slices(found: Mapping[str, Any]) -> str:
-    worst = found["worst_slice"]
+def _answered(answered: Found | None, champion: str) -> str:
+    """What clients were told, beside what the champion says of the same flights."""
+    if not answered:
+        return ""
+    rows = [
+        (f"version {version}", of["rows"], of["log_loss"], of["champion_log_loss"])
+        for version, of in answered["by_version"].items()
+    ]
+    all_of = (_told(answered["log_loss"]), _told(answered["champion_log_loss"]))
+    note = f"{answered['rows']:,} labelled answers, whichever version gave them. Log loss, nats: as answered "
+    note += f"{all_of[0]}, of version {champion} on the same flights {all_of[1]}, difference "
+    note += f"{_told(answered['difference'])}."
+    head = ("answered by", "answers", "log loss as answered", f"log loss of version {champion}")
+    return pictures.section("As answered, by version", note, pictures.table(head, rows))
+
+
+def _rival(rival: Found | None, champion: str) -> str:
+    if not rival or not rival.get("loss"):
+        return ""
+    note = f"Log loss of version {champion} minus that of version {rival['version']} on the same flights, which neither"
+    note += f" was trained on: {_told(rival['loss'])} nats. Above zero, the version before did better."
+    return pictures.section("Beside the version before", note)
+
+
+def _estimated(performance: Found) -> str:
+    """Expected before labels come, beside what came, and how far such estimates have been off."""
+    expected = performance.get("estimated")
+    if not expected:
+        return ""
+    came = {name: (performance["scores"].get(name) or {}).get("value") for name in ("log_loss", "accuracy")}
+    came["base_rate"] = performance["base_rate"]
+    waiting = expected["unlabelled"] or {}
+    rows = [
+        (_TITLES[name], expected[name], waiting.get(name), came[name], _told(expected["error"][name])) for name in came
+    ]
+    bend = expected["bend"]
+    note = "From the champion's own scores, calibrated on the labels of earlier days "
+    note += f"({bend['rows']:,} of {bend['days']} days: slope {bend['slope']:.3f}, offset {bend['offset']:+.3f}). "
+    note += "The known error is estimate minus truth where a label has come; a change of what scores mean is unseen."
+    head = ("", "estimate, all flights", f"not yet labelled ({waiting.get('rows', 0):,})", "labelled: truth")
+    return pictures.section(
+        "Estimated before labels come", note, pictures.table((*head, "known error of the estimate [interval]"), rows)
+    )
+
+
+def _days(performance: Found) -> str:
+    days = performance["daily"]
+    if not days:
+        return ""
+    names, estimates = [d["day"][5:] for d in days], _by_day(performance)
+    loss = {"log loss": [d["log_loss"] for d in days], "estimated": _series(estimates, days, "log_loss")}
+    rate = {"share not on time": [d["base_rate"] for d in days], "mean prediction": [d["predicted"] for d in days]}
+    rate["estimated share"] = _series(estimates, days, "base_rate")
+    shown = [
+        pictures.figure(pictures.lines(title, names, series), caption)
+        for title, series, caption in (
+            ("Log loss, day by day", loss, "Log loss (nats) of each local day's labelled flights, and its estimate."),
+            ("Rate, day by day", rate, "Share of flights not on time, mean prediction, and the estimated share."),
+        )
+        if any(v is not None for values in series.values() for v in values)
+    ]
+    rows = [
+        (d["day"], d["rows"], d.get("mature"), d["labelled"], f"{d['coverage']:.0%}", d["log_loss"], d["base_rate"])
+        for d in days
+    ]
+    head = ("day", "flights", "label mature", "labelled", "coverage", "log loss", "share not on time")
+    note = "A day's numbers are stated anew as its labels come: the newest days are of few."
+    return pictures.section(_marked("Day by day", performance), note, *shown, pictures.table(head, rows))
+
+
+def _by_day(performance: Found) -> dict[str, Found]:
+    return {d["day"]: d for d in (performance.get("estimated") or {"daily": ()})["daily"]}
+
+
+def _series(by_day: Mapping[str, Found], days: Sequence[Found], name: str) -> list[float | None]:
+    return [by_day.get(d["day"], {}).get(name) for d in days]
+
+
+def _slices(performance: Found) -> str:
+    worst = performance["worst_slice"]
     if worst is None:
         return ""
     shown: list[Span] = [
         (f"{s['by']} {s['value']}", s["surprise"]["value"], s["surprise"]["low"], s["surprise"]["high"])
-        for s in found["slices"]
-        if s["rows"] >= 0.02 * found["labelled"]
+        for s in performance["slices"]
+        if s["rows"] >= 0.02 * performance["labelled"] or s == worst
     ]
     note = (
         f"Worst, by the lower end of its interval: {worst['by']} {worst['value']} ({worst['rows']:,} flights), "
-        f"surprise {_told(worst['surprise'])} nats, log loss {_told(worst['log_loss'])}."
+        f"surprise {_told(worst['surprise'])} nats, log loss {_told(worst['log_loss'])}, mean prediction minus rate "
+        f"{_told(worst['bias'])}."
     )
     picture = pictures.intervals("Surprise by slice", shown, {"as expected": 0.0})
-    return pictures.section("Slices", note, pictures.figure(picture, "Surprise of each slice, nats; right is worse."))
+    caption = "Surprise of each slice with at least 2 % of the labelled flights, nats; right is worse."
+    return pictures.section(_marked("Slices", performance), note, pictures.figure(picture, caption))
 
 
-def _drift(drift: list[Mapping[str, Any]]) -> str:
+# -- the service ---------------------------------------------------------------------------------------------------
+def _levels(verdict: Verdict, service: Found | None) -> str:
+    """The levels that the verdict looked at, and what is behind those of the service."""
+    levels = [f for f in verdict.findings if f.kind == "level"]
+    told = {f"level_{name}": part for name, part in (service or {}).items()}
+    rows = [
+        (
+            *("beyond" if f.fired else _status(f), f.name.removeprefix("level_").replace("_", " "), f.value),
+            *(f.threshold, told.get(f.name, {}).get("unit") or f.unit, told.get(f.name, {}).get("told") or f.reason),
+        )
+        for f in sorted(levels, key=lambda f: not f.fired)
+    ]
+    return pictures.section(
+        "Levels",
+        "Beyond one of these somebody should look. None says anything about the model, and none asks for a retrain.",
+        pictures.table(("", "level of", "value", "level", "unit", "in words"), rows),
+    )
+
+
+def _skew(skew: Found | None) -> str:
+    title = "Skew audit"
+    if not skew:
+        return pictures.section(title, "Nothing was audited: nobody asked in the day before.")
+    if skew["rate"] is None:
+        note = "No audited answer used features that the service had fetched itself."
+    else:
+        note = f"{skew['mismatched']:,} of {skew['rows']:,} audited answers ({skew['rate']:.2%}) used other features "
+        note += "than the lake gives for their moment, compared to the bit."
+    given = skew.get("given") or {}
+    if given.get("rows"):
+        note += f" Of {given['rows']:,} answers to features that the request brought, {given['mismatched']:,} differ."
+    if skew.get("unmatched"):
+        note += f" {skew['unmatched']:,} could not be made again."
+    rows = [
+        (of["feature"], of["mismatched"], of["missing"], of["largest"], _example(of["example"]))
+        for of in skew["by_feature"]
+    ]
+    head = ("feature", "answers that differ", "of them without a value", "largest difference", "for example")
+    return pictures.section(title, note, pictures.table(head, rows) if rows else "")
+
+
+def _example(found: Found | None) -> str | None:
+    if not found:
+        return None
+    used, there = (pictures.number(found[side]) for side in ("logged", "recomputed"))
+    return f"flight {found['flight_id']}: used {used}, the lake has {there}"
+
+
+def _volume(volume: Found | None) -> str:
+    if not volume or not volume.get("days"):
+        return ""
+    days = volume["days"]
+    series: dict[str, Sequence[float | None]] = {
+        "asked about": [d["asked"] for d in days],
+        "scheduled": [d["scheduled"] for d in days],
+    }
+    latency = volume.get("latency_ms") or {}
+    note = f"{volume['predictions']:,} answers for {volume['flights']:,} flights, of which {volume['sampled']:,} are "
+    note += f"looked at in detail; latency p50 {_ms(latency.get('p50'))}, p99 {_ms(latency.get('p99'))}."
+    picture = pictures.lines("Volume", [d["day"][5:] for d in days], series)
+    return pictures.section(
+        "Volume", note, pictures.figure(picture, "Flights of each local date: asked about, and scheduled.")
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} ms"
+
+
+# -- what explains -------------------------------------------------------------------------------------------------
+def _drift(drift: Sequence[Found]) -> str:
+    if not drift:
+        return ""
     top = [d for d in drift if d["psi"] is not None][:TOP_FEATURES]
     picture = pictures.bars("Population stability index", [(d["feature"], d["psi"]) for d in top])
     rows = [
@@ -105,12 +343,12 @@ def _drift(drift: list[Mapping[str, Any]]) -> str:
     ]
     head = ("feature", "PSI", "mean before", "mean now", "missing before", "missing now")
     return pictures.section(
-        "Drift of features",
+        "Drift of features, which only explains",
         "Against the rows that the champion was trained on. Most move every week, with season and weather.",
-        pictures.figure(picture, f"The {len(top)} features that moved furthest."),
+        pictures.figure(picture, f"The {len(top)} features that moved furthest.") if top else "",
         pictures.table(head, rows),
     )
 
 
-def _told(found: Mapping[str, Any] | None) -> str:
+def _told(found: Found | None) -> str:
     return "–" if found is None else pictures.span(found["value"], found["low"], found["high"])
