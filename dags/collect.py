@@ -4,7 +4,8 @@
 with the segment's number in the same commit, so that nothing is taken twice. A worker that died is recovered: its last
 segment up to the last whole line; what its counters say beyond that is reported as lost.
 
-**Runs:** every ten minutes, and whenever a release looks at its challenger. On demand.
+**Runs:** every ten minutes, and whenever a release looks at its challenger. On demand. Not ended
+half an hour after it was queued: an alert.
 
 **Run again:** at any time, also while another run is at it.
 
@@ -17,15 +18,18 @@ segment up to the last whole line; what its counters say beyond that is reported
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import CronTriggerTimetable, dag
 
-from dags.shared import COMMON, step
+from dags.shared import COMMON, due, step
 
 
 @dag(
     dag_id="collect",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
+    deadline=due(timedelta(minutes=30)),
     **COMMON,
     tags=["ratchet", "serving"],
 )

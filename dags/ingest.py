@@ -7,7 +7,8 @@ tables at once and brings the online store up to date.
 **Runs:** hourly, taking [watermark, as-of), so a machine that slept leaves no hole. On demand: give `start` and `end`
 (months load in one run). `airflow backfill create --dag-id ingest --max-active-runs 1 …` works for any span of data
 time; of two runs that overlap, the second to publish stops and says so. On SQLite the command may meet the scheduler
-and say "database is locked": then nothing was created, give it again.
+and say "database is locked": then nothing was created, give it again. A run that has not ended an hour after it was
+queued raises an alert.
 
 **Run again** (clear, retry, trigger the same interval): the same days are written again, to the same content. An
 interval of the past is taken in with what is known by now, so nothing that was known is forgotten.
@@ -26,7 +27,7 @@ from datetime import timedelta
 
 from airflow.sdk import Asset, CronTriggerTimetable, dag
 
-from dags.shared import COMMON, step, time_field
+from dags.shared import COMMON, due, step, time_field
 from include.contracts import ASSET_FEATURES
 
 FEATURES = Asset(name="features", uri=ASSET_FEATURES)
@@ -36,6 +37,7 @@ FEATURES = Asset(name="features", uri=ASSET_FEATURES)
     dag_id="ingest",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("0 * * * *", timezone="UTC", interval=timedelta(hours=1)),
+    deadline=due(timedelta(hours=1)),
     **COMMON,
     tags=["ratchet", "data"],
     params={

@@ -6,7 +6,8 @@ known now, a past one what was known then), predicts with the champion's bundle 
 row a flight with probability, version and as-of. One mapped task a week, of longer spans when there would be more
 than 64. Tomorrow is New York's next day.
 
-**Runs:** daily at 21:00 UTC for tomorrow; on demand with `start` and `end`, as-of, and any packaged version.
+**Runs:** daily at 21:00 UTC for tomorrow; on demand with `start` and `end`, as-of, and any packaged version. Not
+ended two hours after it was queued: an alert.
 
 **Run again:** the flights of the interval are written again, as a whole, to the same rows. Scores of other models and
 of other flights stay. What was overwritten is in the table's earlier versions.
@@ -23,15 +24,18 @@ of other flights stay. What was overwritten is in the table's earlier versions.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
-from dags.shared import COMMON, each, step, time_field
+from dags.shared import COMMON, due, each, step, time_field
 
 
 @dag(
     dag_id="score",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("0 21 * * *", timezone="UTC"),
+    deadline=due(timedelta(hours=2)),
     **COMMON,
     tags=["ratchet", "serving"],
     params={

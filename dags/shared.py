@@ -22,12 +22,13 @@ COMMON: dict[str, Any] = {
     "start_date": datetime(2013, 1, 1),  # backfills may reach back to where the data begins
     "catchup": False,
     "max_active_runs": 1,
+    "on_failure_callback": RatchetNotifier(),  # of the run: a task that was killed calls nobody itself
     "default_args": {
         "owner": "ratchet",
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
         "execution_timeout": timedelta(minutes=30),
-        "on_failure_callback": RatchetNotifier(),  # for good: a failure that is tried again is none
+        "on_failure_callback": RatchetNotifier(),  # failed for good: a failure that is tried again is none
     },
 }
 

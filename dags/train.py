@@ -7,7 +7,8 @@ challenger (or champion, when there is none yet).
 
 **Runs:** weekly, or when the asset `retrain` says that somebody asks (the ledger's open request says who and why), or
 on demand: as-of, candidates, number of trials, note. Whoever comes first trains for the open request; an event that
-comes doubled, late or after that ends skipped, and a lost one is sent again by `sweep`.
+comes doubled, late or after that ends skipped, and a lost one is sent again by `sweep`. Six hours after it was queued
+a run that has not ended raises an alert.
 
 **Left out:** `plan` is skipped, with the reason in the ledger, while a data incident is open (see `monitor`) or the
 model is frozen; the weekly one also when the spec's budget of trainings is spent. A request then stays open and waits.
@@ -29,9 +30,11 @@ interval, and the reason stands in the ledger. Nothing that is live has changed.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag
 
-from dags.shared import COMMON, each, step, time_field
+from dags.shared import COMMON, due, each, step, time_field
 from include.contracts import ASSET_CHALLENGER, ASSET_RETRAIN
 
 RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
@@ -43,6 +46,7 @@ FAMILIES = ["logistic", "xgboost"]
     dag_id="train",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 12 * * 1", timezone="UTC"), assets=RETRAIN),
+    deadline=due(timedelta(hours=6)),
     **COMMON,
     tags=["ratchet", "model"],
     params={
