@@ -189,19 +189,28 @@ def _floor(gate: Gate, evidence: Evidence) -> Check:
 
 
 def _calibration(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
-    """A whole week may be worse than any model could foresee, so an interval that reaches the limit passes."""
+    """A whole week may be worse than any model could foresee, so an interval that reaches the limit passes. Where the
+    world itself has moved further than that, a challenger that is nearer to it than the champion passes as well:
+    refusing it would keep the worse one."""
     scores = evidence.challenger.scores
+    before = None if isinstance(evidence.champion, str) else evidence.champion.scores
     wanted = {"bias": "mean prediction minus base rate", "ece": "expected calibration error"}
-    return tuple(_calibrated(gate, name, title, getattr(scores, name, None)) for name, title in wanted.items())
+    return tuple(
+        _calibrated(gate, name, title, getattr(scores, name, None), getattr(before, name, None))
+        for name, title in wanted.items()
+    )
 
 
-def _calibrated(gate: Gate, name: str, title: str, found: Estimate | None) -> Check:
+def _calibrated(gate: Gate, name: str, title: str, found: Estimate | None, champion: Estimate | None) -> Check:
     limit, check = gate.max_calibration_error, f"calibration.{name}"
     if found is None or found.low is None or found.high is None:
         return _check(check, False, None, None, limit, "probability", f"{title} has no interval")
     nearest = 0.0 if found.low <= 0 <= found.high else min(abs(found.low), abs(found.high))
     reason = f"{title} {_signed(found)}; its interval must reach within {limit:.2f} of zero"
-    return _check(check, nearest <= limit, found.value, found, limit, "probability", reason)
+    if nearest > limit and champion is not None:
+        reason += f", or be nearer to it than the champion's {champion.value:+.4f}"
+    nearer = champion is not None and abs(found.value) < abs(champion.value)
+    return _check(check, nearest <= limit or nearer, found.value, found, limit, "probability", reason)
 
 
 # -- slices --------------------------------------------------------------------------------------------------------

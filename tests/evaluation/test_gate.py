@@ -240,6 +240,20 @@ def test_calibration_fails_only_when_the_interval_is_beyond_the_limit(name: str,
 
 
 @bounded
+@given(st.sampled_from(["bias", "ece"]), st.floats(-0.4, 0.4), st.floats(-0.4, 0.4))
+def test_beyond_the_limit_a_challenger_passes_only_nearer_to_it_than_the_champion(
+    name: str, value: float, champion: float
+) -> None:
+    found = made()
+    found["challenger"]["scores"][name] = estimate(value, 0.0)
+    found["champion"]["scores"][name] = estimate(champion, 0.0)
+    fails = abs(value) > RULES.max_calibration_error and abs(value) >= abs(champion)
+    assert (f"calibration.{name}" in failed(found)) == fails
+    first = {**made(champion=None), "challenger": found["challenger"]}  # nothing to be nearer than
+    assert (f"calibration.{name}" in failed(first)) == (abs(value) > RULES.max_calibration_error)
+
+
+@bounded
 @given(st.floats(-0.2, 0.2), halves, st.integers(1, 1000))
 def test_a_slice_fails_only_when_large_and_surely_worse(value: float, half: float, rows: int) -> None:
     found = made()
