@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from include.settings import Settings
 
-FIRST_AS_OF = "2013-03-04T05:00:00+00:00"  # midnight in New York: two months of history
-CHANGE_AS_OF = "2013-03-18T05:00:00+00:00"
-STORM = ("2013-03-19", "2013-03-20", "2013-03-21", "2013-03-22", "2013-03-23")  # days on which the monitor looks
-LOOK = "T06:30:00+00:00"  # the hour of its schedule
-BROKEN, MENDED = "2013-03-24T18:00:00+00:00", "2013-03-25T00:00:00+00:00"
+FIRST_AS_OF = "2013-04-08T04:00:00+00:00"  # midnight in New York: three months of history
+CHANGE_AS_OF = "2013-04-15T04:00:00+00:00"
+# From 21 to 27 April 2013 US air traffic controllers were on furlough, and New York's airports ran late.
+LOOKS = ("2013-04-22", "2013-04-23", "2013-04-24", "2013-04-25", "2013-04-26")
+LOOK = "T06:30:00+00:00"  # the hour of the monitor's schedule
+BROKEN, MENDED = "2013-04-26T18:00:00+00:00", "2013-04-27T00:00:00+00:00"
+_DAY_BEFORE = "2013-04-25T18:00:00+00:00"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
     return (
         Chapter(
             "1_history",
-            "Two months of flights and weather are taken in, checked and made features",
+            "Three months of flights and weather are taken in, checked and made features",
             "ingest",
             {"start": begin, "end": FIRST_AS_OF, "as_of": FIRST_AS_OF},
         ),
@@ -61,7 +63,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             {"as_of": FIRST_AS_OF, "note": "first model"},
         ),
         Chapter(
-            "3_march",
+            "3_april",
             "Three more weeks arrive",
             "ingest",
             {"start": FIRST_AS_OF, "end": anchor, "as_of": anchor},
@@ -72,7 +74,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "train",
             {"as_of": CHANGE_AS_OF, "candidates": ["logistic"], "note": "a changed configuration must be superior"},
         ),
-        *_storm(),
+        *_looks(),
         Chapter("5_retrain", "The request wakes a training by itself", "train", None),
         Chapter(
             "6_release",
@@ -95,7 +97,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "A weather station repeats its last observation: an incident, and nothing is trained on it",
             "monitor",
             {"as_of": BROKEN},
-            asks=("2013-03-23T18:00:00+00:00", "2013-03-24T20:00:00+00:00"),
+            asks=(_DAY_BEFORE, "2013-04-26T20:00:00+00:00"),
             fault="stale weather",
         ),
         Chapter(
@@ -103,7 +105,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "The feed is mended and the flights are asked about again: the next look closes the incident",
             "monitor",
             {"as_of": MENDED},
-            asks=("2013-03-23T18:00:00+00:00", "2013-03-25T00:00:00+00:00"),
+            asks=(_DAY_BEFORE, MENDED),
         ),
         Chapter(
             "9_another",
@@ -115,16 +117,16 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
     )
 
 
-def _storm() -> list[Chapter]:
+def _looks() -> list[Chapter]:
     """The monitor's daily looks through a week in which something happened."""
-    first, *others = STORM
+    first, *others = LOOKS
     return [
         Chapter(
             f"5_look_{first[-2:]}",
             "The service has answered for two weeks; the monitor looks at them with the labels known by now",
             "monitor",
             {"as_of": first + LOOK},
-            asks=(FIRST_AS_OF, "2013-03-25T00:00:00+00:00"),
+            asks=(FIRST_AS_OF, MENDED),
         ),
         *(
             Chapter(f"5_look_{day[-2:]}", f"And on {day}", "monitor", {"as_of": day + LOOK}, quiet=True)
