@@ -1,19 +1,30 @@
-"""Watch the champion: how it does on what has become known, what has drifted, and whether it should be trained anew.
+"""Watch the champion: what it was asked, how it did on the labels known by now, and whether anybody must do something.
 
-**Does:** rebuilds the point-in-time features of the last days' flights, scores them with the champion's own bundle,
-measures performance on the labels that are known (coverage is stated), runs Evidently's drift report against what the
-champion was trained on, and judges: healthy, retrain, incident (a feed broke: mend it, do not train on it) or
-insufficient (too few labels to say anything). Only `retrain` asks for a training: a row in the ledger, one open a
-model, and the asset event that wakes `train`. Raw drift explains, it never triggers.
+**Does:** takes in the prediction log, joins it with the labels that are known, and weighs the last days against what
+the champion was trained on: the feed (values missing, stuck, out of scale, of another time or another flight, too few
+requests), performance with its coverage and its worst slice, performance estimated before labels come, the service's
+own levels, and a *skew audit*: the features of yesterday's answers, made again from the lake. Judges, in this order:
 
-**Runs:** daily, or on demand with an as-of.
+- *incident*: the data is broken. An alert; no training is asked for, and none begins by itself, until it is mended.
+- *insufficient*: too few mature labels to say anything about the model.
+- *rollback*: on the same flights the champion before was surely better. An alert: a person decides.
+- *retrain*: age, surprise, or a drift of the score that persists. A request, which the governor may merge or drop.
+- *healthy*.
 
-**Run again:** the same window gives the same verdict, and an open request is not asked twice.
+Raw drift explains, it never triggers: it is beyond any limit in every healthy week (docs/monitoring.md).
+
+**Runs:** daily, or on demand with an as-of. Evidently's report of the day, and of each new week, is in `report`, and in
+Evidently's own UI.
+
+**Run again:** the same window gives the same verdict; a request is asked for once, an alert told once.
 
 **When it fails or alarms:**
-- `measure` green, `request` skipped: nothing to do. The *Report* of `measure` shows the numbers and why.
-- verdict *incident*: the *Report* names the features that broke. Look at the *Report* of `ingest`'s `validate`, mend
-  the feed, ingest the days again. No training was asked for.
+- verdict *incident*: the *Report* of `measure` names the check and the feature. Look at the *Report* of `ingest`'s
+  `validate`, at `audit` (does serving use what the lake has?), mend the feed, ingest the days again. The next look
+  that finds nothing closes the incident, and says so.
+- verdict *rollback*: trigger `rollback` with the version that the alert names.
+- `act` skipped: nothing to do, or the governor has dropped the request; the reason is in its log and in the ledger.
+- an alert about *levels*: latency, load, memory, missing or stale features, errors, silence; see docs/monitoring.md.
 - `plan` skipped: there is no champion yet.
 """
 
@@ -37,9 +48,13 @@ RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
 )
 def monitor() -> None:
     job = step("monitor.plan")()
-    window = step("monitor.window")(job)
-    measured = step("monitor.measure")(job, window)
-    step("monitor.request", outlets=[RETRAIN])(job, measured)
+    collected = step("monitor.collect")(job)
+    seen = step("monitor.window")(job)
+    audited = step("monitor.audit")(job, seen)
+    judged = step("monitor.measure")(job, seen, audited)
+    collected >> seen
+    step("monitor.report")(job, seen, judged)
+    step("monitor.act", outlets=[RETRAIN])(job, judged)
 
 
 monitor()

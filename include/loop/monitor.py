@@ -1,26 +1,48 @@
-"""Steps of the `monitor` DAG: the champion's latest window -> evidence and reports -> verdict -> a request to train."""
+"""Steps of the `monitor` DAG: the prediction log and the labels known by now -> evidence -> verdict -> what is done.
+
+plan -> collect -> window -> audit -> measure (verdict, page) -> report (Evidently) -> act (alert, request)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from include import bundle
-from include.contracts import Ref
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from include import alerts, bundle
+from include.contracts import CLUSTER, ENTITY, EVENT_TIME, KNOWN_AT, TARGET
 from include.crashpoints import reached
 from include.features import frame as frames
 from include.features import snapshot as snapshots
-from include.files import write_json
-from include.loop import common
+from include.files import read_json, write_json
+from include.loop import common, governor
 from include.loop.common import Job
 from include.loop.run import Run, Skip, Stop
+from include.metrics import Array
 from include.models import registry
-from include.monitoring import evidence, page, report, verdict
+from include.models.spec import ModelSpec
+from include.monitoring import evidence, history, page, skew, verdict
+from include.monitoring import window as windows
 from include.release import ledger as book
+from include.release.ledger import Version
+from include.serving import collect as spool
 from include.times import iso, parse
 from include.training import data
 
+AUDITED = timedelta(hours=24)  # of predictions, a look
+AUDIT_ROWS = 2_000
+LOOKS = 30  # earlier looks that a verdict is told of
+EVIDENCE, SUMMARY = "evidence.json", "summary.json"
 
+
+# -- what is looked at ---------------------------------------------------------------------------------------------
 def plan(run: Run) -> Job:
     """Which champion is looked at, on which window. Nothing to do while there is no champion."""
     return common.kept(run, lambda: _plan(run))
@@ -28,7 +50,8 @@ def plan(run: Run) -> Job:
 
 def _plan(run: Run) -> Job:
     name = run.settings.model
-    live = common.champion(common.ledger(run), name)
+    ledger = common.ledger(run)
+    live = common.champion(ledger, name)
     if live is None:
         raise Skip(f"{name} has no champion yet: nothing to watch")
     common.mirror(run, name)
@@ -40,57 +63,253 @@ def _plan(run: Run) -> Job:
         "model": name,
         "as_of": as_of,
         "version": live.version,
+        "predecessor": _predecessor(ledger, name),
         "start": iso(start),
         "versions": frames.take_versions(run.settings),
     }
 
 
-def window(run: Run, job: Job) -> Ref:
-    """The window's flights with the features that serving had at each one's moment; labels as known at as-of."""
-    spec, start = registry.load(job["model"]), parse(job["start"])
-    taken = snapshots.take(run.settings, job["versions"], start - spec.horizon, parse(job["as_of"]))
-    reached("monitor.window.snapshot")
-    made = frames.build_window(run.settings, spec, job["versions"], taken, job["as_of"], job["start"], job["as_of"])
-    reached("monitor.window.frame")
-    return made
+def _predecessor(ledger: sa.Engine, model: str) -> int | None:
+    """The champion before this one; None for the first."""
+    champions = [row["champion"] for row in book.deployed(ledger, model) if row["champion"] is not None]
+    earlier = [version for version in champions if version != champions[-1]]
+    return earlier[-1] if earlier else None
 
 
-def measure(run: Run, job: Job, built: Ref) -> dict[str, Any]:
-    """Score, compare with what the champion was trained on, judge. Page, Evidently's report and ledger entry."""
+def collect(run: Run, job: Job) -> Job:  # noqa: ARG001 — steps have one shape
+    """Take in what the service has logged up to now."""
+    return common.collect(run)
+
+
+def window(run: Run, job: Job) -> Job:
+    """One row a flight that was asked about, with what it was told and its label where that is known by now."""
+    spec = registry.load(job["model"])
+    built, summary = windows.build(
+        run.settings, spec, job["version"], job["versions"], job["start"], job["as_of"], job["as_of"]
+    )
+    reached("monitor.window.file")
+    file = write_json(run.page.parent / SUMMARY, summary)
+    reached("monitor.window.summary")
+    return {"rows": built, "summary": str(file), "predictions": summary["predictions"], "flights": summary["flights"]}
+
+
+# -- the skew audit ------------------------------------------------------------------------------------------------
+def audit(run: Run, job: Job, seen: Job) -> Job | None:
+    """Are the features that answers were made with those that the lake has as of their time? None: nothing was asked.
+
+    Of the last day's flights, at most AUDIT_ROWS by hash of their id.
+    """
+    spec = registry.load(job["model"])
+    rows = windows.read(seen["rows"])
+    rows = rows[rows[EVENT_TIME] >= parse(job["as_of"]) - AUDITED]
+    order = pd.util.hash_pandas_object(rows[ENTITY], index=False).to_numpy().argsort(kind="stable")
+    logged = rows.iloc[order[:AUDIT_ROWS]].sort_values([EVENT_TIME, ENTITY], ignore_index=True)
+    if logged.empty:
+        return None
+    found = skew.compare(logged, _recomputed(run, spec, job, logged), spec.features)
+    common.record(run, job, "audit", f"{found['mismatched']} of {found['rows']} rows differ", job["version"], found)
+    return found
+
+
+def _recomputed(run: Run, spec: ModelSpec, job: Job, logged: pd.DataFrame) -> pd.DataFrame:
+    """The features of the logged flights as the lake has them as of each one's moment."""
+    first, last = logged[EVENT_TIME].min(), logged[EVENT_TIME].max()
+    taken = snapshots.take(run.settings, job["versions"], first.to_pydatetime(), last.to_pydatetime())
+    reached("monitor.audit.snapshot")
+    made = pa.Table.from_pandas(
+        logged[[ENTITY, EVENT_TIME]].assign(**{KNOWN_AT: logged[EVENT_TIME]}), preserve_index=False
+    )
+    flights = logged["sched_dep"]
+    start, end = iso(flights.min().floor("s")), iso(flights.max().floor("s") + timedelta(seconds=1))
+    versions = job["versions"]
+    again = frames.build_scoring(run.settings, spec, versions, taken, job["as_of"], start, end, made)
+    reached("monitor.audit.frame")
+    return pd.read_parquet(again["uri"])
+
+
+# -- the verdict ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Sides:
+    """The window [n] and what the champion was trained on [m], each with the champion's scores."""
+
+    spec: ModelSpec
+    live: Version
+    window: pd.DataFrame
+    p: Array
+    reference: pd.DataFrame
+    reference_p: Array
+
+
+def _sides(run: Run, job: Job, seen: Job) -> _Sides:
     spec = registry.load(job["model"])
     live = book.version(common.ledger(run), job["model"], job["version"])
-    model = bundle.load(live.bundle)
-    rows = data.read(run.settings, built)
+    rows, model = windows.read(seen["rows"]), bundle.load(live.bundle)
     reference = data.split(spec, data.read(run.settings, live.frame)).training
-    p, reference_p = (bundle.predict(model, data.matrix(part, model.features)) for part in (rows, reference))
+    reference_p = bundle.predict(model, data.matrix(reference, model.features))
+    return _Sides(spec, live, rows, _scores(model, rows), reference, reference_p)
+
+
+def measure(run: Run, job: Job, seen: Job, audited: Job | None) -> Job:
+    """Weigh the window against what the champion was trained on, and judge. Page and ledger entry."""
+    ledger, sides = common.ledger(run), _sides(run, job, seen)
+    spec, live = sides.spec, sides.live
     found = evidence.collect(
         spec,
-        rows,
-        p,
-        reference,
-        reference_p,
+        sides.window,
+        sides.p,
+        sides.reference,
+        sides.reference_p,
+        read_json(Path(seen["summary"])),
         version=str(live.version),
         trained_as_of=live.as_of,
         as_of=job["as_of"],
+        unseen_after=live.trained_until,
+        workers=_workers(run),
+        log=spool.totals(run.settings),
+        rival=_rival(ledger, job, sides),
+        audit=audited,
     )
-    judged = verdict.judge(spec.triggers, found)
-    summary = report.write(spec, rows, p, reference, reference_p, run.page.parent, found)
-    reached("monitor.measure.evidently")
-    write_json(run.page.parent / "evidence.json", found)
+    judged = verdict.judge(spec, found, looks(ledger, job["model"], job["as_of"]))
+    file = write_json(run.page.parent / EVIDENCE, found)
+    reached("monitor.measure.evidence")
     page.write(judged, found, run.page)
     reached("monitor.measure.page")
-    kept = {**judged.model_dump(mode="json"), "evidently": summary}
-    common.record(run, job, "monitor", judged.reason, live.version, kept)
-    return {"state": judged.state, "reason": judged.reason, "coverage": found["performance"]["coverage"]}
+    common.record(run, job, "monitor", judged.reason, live.version, judged.model_dump(mode="json"))
+    history.state(run.settings, job["model"], live.version, job["as_of"], history.rows(found["performance"]))
+    reached("monitor.measure.history")
+    return {
+        "state": judged.state,
+        "reason": judged.reason,
+        "coverage": found["performance"]["coverage"],
+        "causes": {f.name: f.reason for f in judged.causes()},
+        "levels": {f.name: f.reason for f in judged.levels},
+        "evidence": str(file),
+    }
 
 
-def request(run: Run, job: Job, judged: Job) -> dict[str, Any]:
-    """Ask for a training when the verdict is to retrain: a row in the ledger, of which the asset event is the bell."""
+def _scores(model: bundle.Bundle, rows: pd.DataFrame) -> Array:
+    """The champion's score of each flight: as logged, or made now of the logged features where it was not asked."""
+    p = rows["probability"].to_numpy(np.float64).copy()
+    absent = np.isnan(p)
+    if absent.any():
+        p[absent] = bundle.predict(model, data.matrix(rows[absent], model.features))
+    return p
+
+
+def _workers(run: Run) -> list[Job]:
+    """What the service's living workers last said of themselves."""
+    return [read_json(file) for file in sorted((run.settings.home / "service").glob("*.json"))]
+
+
+def _rival(ledger: sa.Engine, job: Job, sides: _Sides) -> Job | None:
+    """How the champion before would have done on the same flights; None when there is none, or it is gone."""
+    if job["predecessor"] is None:
+        return None
+    try:
+        before = book.version(ledger, job["model"], job["predecessor"])
+        model = bundle.load(before.bundle)
+    except (book.UnknownVersion, bundle.BadBundle):  # removed by `maintain`, or never there
+        return None
+    unseen = max(sides.live.trained_until, before.trained_until)
+    judged = sides.window["mature"] & (sides.window[CLUSTER] > unseen)
+    rows, p = sides.window[judged], sides.p[judged.to_numpy()]
+    other = bundle.predict(model, data.matrix(rows, model.features)) if len(rows) else p
+    found = evidence.rival(rows[TARGET].to_numpy(np.float64, na_value=np.nan), p, other, rows[CLUSTER].to_numpy())
+    return {**found, "version": before.version}
+
+
+def looks(ledger: sa.Engine, model: str, before: str) -> list[dict[str, Any]]:
+    """What fired at earlier looks, oldest first: the newest entry of each as-of before `before`."""
+    entries = {entry["as_of"]: entry for entry in book.of_kind(ledger, model, "monitor")}
+    return [_fired(entries[as_of]) for as_of in sorted(entries) if as_of < before][-LOOKS:]
+
+
+def _fired(entry: Mapping[str, Any]) -> dict[str, Any]:
+    findings = entry["evidence"].get("findings", ())
+    return {
+        "version": entry["version"],
+        "as_of": entry["as_of"],
+        "fired": [f["name"] for f in findings if f.get("fired")],
+    }
+
+
+# -- Evidently ------------------------------------------------------------------------------------------------------
+def report(run: Run, job: Job, seen: Job, judged: Job) -> Job:
+    """Evidently's reports of the last day and of the week, beside this task and in Evidently's own UI."""
+    from include.monitoring import report as reports  # seconds of imports, for this task alone
+    from include.monitoring import workspace
+
+    sides, found = _sides(run, job, seen), read_json(Path(judged["evidence"]))
+    told: Job = {}
+    for span in reports.SPANS:
+        of = (sides.spec, sides.window, sides.p, sides.reference, sides.reference_p)
+        made = reports.make(*of, found, span)
+        if made is None:
+            continue
+        summary = reports.write(made, run.page.parent)
+        reached("monitor.report.file")
+        workspace.add(run.settings, made.snapshot)
+        told[span] = {"period": summary["period"], "drifted_share": summary["drifted_share"]}
+    return told
+
+
+# -- what is done about it -----------------------------------------------------------------------------------------
+def act(run: Run, job: Job, judged: Job) -> Job:
+    """Alert, and ask for a training, where the verdict says so: a row in the ledger, the asset event is its bell."""
+    _alert(run, job, judged)
     if judged["state"] != "retrain":
         raise Skip(judged["reason"])
-    ledger, rest = common.ledger(run), timedelta(days=registry.load(job["model"]).triggers.cooldown_days)
-    last = book.last_request(ledger, job["model"], but=run.name)
-    if last and book.answered_by(ledger, last.id) and parse(job["as_of"]) < parse(last.as_of) + rest:
-        raise Skip(f"{judged['reason']} But request {last.id} of {last.as_of} lies less than {rest.days} days back.")
-    asked = book.request_retrain(ledger, job["model"], job["as_of"], judged["reason"], "monitor", run.name)
-    return {"request": asked.id, "as_of": asked.as_of, "cause": asked.cause}
+    answer = governor.ask(run, job["model"], job["as_of"], list(judged["causes"].items()), "monitor")
+    if answer["outcome"] == "drop":
+        raise Skip(f"{judged['reason']} {answer['reason']}")
+    return answer
+
+
+def _alert(run: Run, job: Job, judged: Job) -> None:
+    """One matter of each kind and model: a verdict that needs a person, and levels that are beyond their limits."""
+    model, now = job["model"], run.now()
+    where = alerts.link(run.name, "measure")
+    if judged["state"] in _ACTIONS:
+        state = f"{judged['state']}: {', '.join(judged['causes'])}"
+        title = f"{model}: {_TITLES[judged['state']]}"
+        told = alerts.Alert(
+            group=f"verdict/{model}",
+            state=state,
+            title=title,
+            cause=judged["reason"],
+            action=_ACTIONS[judged["state"]],
+            time=now,
+            runbook="monitor",
+            link=where,
+        )
+        alerts.send(run.settings, told)
+    else:
+        alerts.resolve(
+            run.settings, f"verdict/{model}", f"{model}: the verdict is {judged['state']} now. {judged['reason']}", now
+        )
+    levels = judged["levels"]
+    if levels:
+        told = alerts.Alert(
+            group=f"levels/{model}",
+            state=", ".join(levels),
+            title=f"{model}: {len(levels)} of its levels are beyond their limits",
+            cause="; ".join(levels.values()) + ".",
+            action="Nothing was changed. The page of `measure` has each level beside its limit.",
+            time=now,
+            severity=alerts.NOTICE,
+            runbook="monitor",
+            link=where,
+        )
+        alerts.send(run.settings, told)
+    else:
+        alerts.resolve(run.settings, f"levels/{model}", f"{model}: all levels are within their limits again.", now)
+
+
+_TITLES = {"incident": "a data incident", "rollback": "the champion is worse than the one before it"}
+_ACTIONS = {
+    "incident": (
+        "No training is asked for, and none begins by itself, until a later look finds the feed mended. Mend the feed, "
+        "take in the days again with `ingest`; the service goes on answering."
+    ),
+    "rollback": "The champion goes on answering. Trigger `rollback` with the version that is named.",
+}

@@ -52,9 +52,12 @@ TRAIN: tuple[Step, ...] = (
 )
 MONITOR: tuple[Step, ...] = (
     ("watched", "monitor.plan", ()),
-    ("window", "monitor.window", ("watched",)),
-    ("judged", "monitor.measure", ("watched", "window")),
-    ("request", "monitor.request", ("watched", "judged")),
+    ("collected", "monitor.collect", ("watched",)),
+    ("seen", "monitor.window", ("watched",)),
+    ("audited", "monitor.audit", ("watched", "seen")),
+    ("judged", "monitor.measure", ("watched", "seen", "audited")),
+    ("reported", "monitor.report", ("watched", "seen", "judged")),
+    ("acted", "monitor.act", ("watched", "judged")),
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,17 @@ import pytest
 
 from include import clock, times
 from include.evaluation import evidence
-from include.loop import common, monitor, promote, rollback, train, why
-from include.loop.run import Run, Skip, Stop
+from include.loop import common, promote, rollback, train, why
+from include.loop.run import Run, Stop
 from include.models import registry
 from include.models.flights_on_time.spec import SPEC
 from include.release import ledger as book
 from include.settings import ROOT, Settings
 from include.training import data, families, reproduce, track, tune
-from tests.conftest import END, copy_home, once, run_of
-from tests.e2e.chains import MONITOR, TRAIN, local, results, run_step
+from tests.conftest import END, copy_home, run_of
+from tests.e2e.chains import local, results
 
 pytestmark = pytest.mark.xdist_group("loop")
-
-
-@pytest.fixture(scope="module")
-def trained(history: Settings, shared_folder: Path) -> Settings:
-    """An installation with a first champion, made by the train DAG's steps; MLflow is a file below its home."""
-    settings = local(shared_folder / "trained")
-
-    def make() -> dict[str, Any]:
-        copy_home(history.home, settings.home)
-        for step in TRAIN:
-            run_step(settings, step, {"as_of": END, "trials": 3, "note": "the first"})
-        return results(settings)
-
-    once(shared_folder, "trained_results", make)
-    return settings
 
 
 def plan(settings: Settings, name: str = "train/other", events: tuple[dict[str, Any], ...] = (), **params: Any) -> Any:
@@ -87,31 +71,6 @@ def test_training_again_from_the_manifest_is_identical(trained: Settings) -> Non
 
 
 # -- what wakes a training ---------------------------------------------------------------------------------------
-def test_monitor_asks_once_and_the_training_it_wakes_answers(trained: Settings, tmp_path: Path) -> None:
-    copy_home(trained.home, tmp_path / "var")
-    settings = Settings(home=tmp_path / "var", mlflow_uri=trained.mlflow_uri)
-    later = times.iso(times.parse(END))
-    for step in MONITOR[:-1]:
-        run_step(settings, step, {"as_of": later})
-    watched, judged = results(settings)["watched"], results(settings)["judged"]
-    assert judged["state"] == "retrain"  # a storm began on 30 January: the champion of the day is surprised
-    assert (settings.reports / "monitor" / "test" / "measure" / "evidently.html").stat().st_size > 100_000
-    run = run_of(settings, "monitor", "request", as_of=later)
-    with pytest.raises(Skip, match="all is well"):
-        monitor.request(run, watched, {"state": "healthy", "reason": "all is well"})
-    asked = monitor.request(run, watched, judged)
-    assert asked == monitor.request(run, watched, judged)  # a retry asks for nothing new
-    job = plan(settings, events=(asked,))
-    assert (job["request"], job["cause"], job["as_of"]) == (asked["request"], judged["reason"], later)
-    common.answer(replace(run, name="train/other"), job, "refused: too noisy")
-    assert book.open_request(book.connect(settings.ledger_url), "flights_on_time") is None
-    with pytest.raises(Skip, match="was answered by train/other"):
-        plan(settings, "train/doubled", events=(asked,))
-    assert plan(settings, "train/other", events=(asked,)) == job  # the answering run itself, cleared
-    with pytest.raises(Skip, match="less than 7 days back"):
-        monitor.request(replace(run, name="monitor/tomorrow"), watched, judged)
-
-
 def test_a_schedule_takes_what_is_published_and_a_form_that_asks_for_more_is_refused(trained: Settings) -> None:
     clock.start(trained.home / "clock.json", times.parse(END), times.parse(END), speed=1.0)
     later = times.iso(times.parse(END) + timedelta(hours=1))
