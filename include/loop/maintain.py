@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from include import alerts, bundle, lake
 from include.contracts import ALL_TABLES, PERFORMANCE, PREDICTIONS, SCORES, VIEWS, Table
@@ -34,6 +36,7 @@ from include.upkeep.policy import Item, Standing
 from include.upkeep.protect import Needs
 
 _ROWS = 2_000  # on which a champion's features are tried
+_UNKNOWN = "so no snapshot goes and no table is vacuumed, while it is eligible"
 _TABLES: tuple[Table, ...] = (*ALL_TABLES, PREDICTIONS, SCORES, PERFORMANCE)
 
 
@@ -79,22 +82,28 @@ def needs(run: Run, engine: sa.Engine, now: datetime) -> list[Needs]:
 
 def _needs(settings: Settings, version: book.Version, why: str) -> Needs:
     who = f"{version.model} version {version.version} ({why})"
-    api = track.client(settings)
-    # asked first: "it has none" is an answer, and a server that is away is none
-    there = any(entry.path == track.MANIFEST for entry in api.list_artifacts(version.mlflow_run))
-    made = _manifest(settings, version.mlflow_run) if there else {}
+    made = _manifest(settings, version.mlflow_run)
     return Needs(
         who=who,
         frame=version.frame["hash"],
         bundle=version.bundle["hash"],
         bento=Path(version.bento["uri"]).name,
         mlflow_run=version.mlflow_run,
-        snapshot=made["data"]["snapshot"]["hash"] if there else "",
-        tables=made["data"]["versions"] if there else None,
+        snapshot=made["data"]["snapshot"]["hash"] if made else None,
+        tables=made["data"]["versions"] if made else {},
     )
 
 
-def _manifest(settings: Settings, run_id: str) -> Job:
+def _manifest(settings: Settings, run_id: str) -> Job | None:
+    """The manifest of an MLflow run; None when MLflow says that it has none, which is not the same as no answer."""
+    try:
+        entries = track.client(settings).list_artifacts(run_id)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        return None
+    if not any(entry.path == track.MANIFEST for entry in entries):
+        return None
     with tempfile.TemporaryDirectory(prefix="ratchet-maintain-") as work:
         found: Job = read_json(track.fetch(settings, run_id, track.MANIFEST, Path(work)))
     return found
@@ -123,7 +132,7 @@ def plan(run: Run) -> Job:
     size = sum(i.bytes for i in items)
     dry = _dry(run)
     said = f"{len(items)} things of {page.size(size)} would go, of {len(entries)} of {page.size(_bytes(entries))}."
-    missing = [f"{n.who}: its manifest is not in MLflow, so it cannot be reproduced" for n in wanted if not n.snapshot]
+    missing = [f"{who}: MLflow has no manifest of it; {_UNKNOWN}" for who in protect.unknown(wanted)]
     own = [(n.who, _bytes(e for e in entries if (e.kind, e.key) in n.named()), ", ".join(_named(n))) for n in wanted]
     counted = page.kinds(entries, items, kept)
     file = write_json(run.page.parent / "plan.json", [{**asdict(i), "touched": i.touched.isoformat()} for i in items])
@@ -157,14 +166,14 @@ def compact(run: Run, job: Job, cleaned: Job) -> Job:  # noqa: ARG001 — `clean
     keep, most = timedelta(days=settings.retention.vacuum), settings.retention.compact_files
     wanted = needs(run, common.ledger(run), _wall(run))
     pinned = protect.pins(wanted, lake.catalog(settings.lake)["versions"])
-    done: dict[str, Any] = {}
+    unsure, done = protect.unknown(wanted), dict[str, Any]()
     for table in _present(settings):
         path = lake.path(settings.lake, table)
         tables.guard(path, keep)
         gone = _forget(run) if table is PREDICTIONS else 0
         # the collector's own way takes its lock: a commit of its must not lose against this
         count = spool.compact(settings) if table is PREDICTIONS else tables.compact(path, most)
-        files, size = tables.vacuum(path, pinned.get(table.name, ()), keep)
+        files, size = (0, 0) if unsure else tables.vacuum(path, pinned.get(table.name, ()), keep)
         done[table.name] = {"compacted": count, "files": files, "bytes": size, "forgotten": gone}
     total = {k: sum(d[k] for d in done.values()) for k in ("compacted", "files", "bytes", "forgotten")}
     said = f"{total['compacted']} days compacted; {total['files']} files of {page.size(total['bytes'])} have gone."

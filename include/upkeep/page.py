@@ -9,7 +9,7 @@ from typing import Any
 from include import pictures
 from include.files import write_text
 from include.upkeep.inventory import Entry
-from include.upkeep.policy import Item, Protected
+from include.upkeep.policy import Item, Protected, needed_by
 from include.upkeep.unused import Unused, sentences
 
 SHOWN = 200
@@ -32,7 +32,7 @@ def kinds(entries: Iterable[Entry], items: Iterable[Item], protected: Protected)
         of = found.setdefault(entry.kind, dict(empty))
         of["things"] += 1
         of["bytes"] += entry.bytes
-        of["protected"] += (entry.kind, entry.key) in protected
+        of["protected"] += needed_by(protected, entry.kind, entry.key) is not None
     for item in items:
         found[item.kind]["goes"] += 1
         found[item.kind]["goes_bytes"] += item.bytes

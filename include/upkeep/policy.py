@@ -11,7 +11,8 @@ from include.settings import Retention
 from include.upkeep.inventory import Entry
 
 Key = tuple[str, str]  # kind and key of an entry
-Protected = Mapping[Key, str]  # -> for whom, in words
+Protected = Mapping[Key, str]  # -> for whom, in words; the key ALL means every thing of the kind
+ALL = "*"
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,17 @@ def _rank(standing: Standing, known: Iterable[Standing]) -> int | None:
     return sum(until > mine for until in later)
 
 
+def needed_by(protected: Protected, kind: str, key: str) -> str | None:
+    """For whom a thing must stay, or None."""
+    return protected.get((kind, key)) or protected.get((kind, ALL))
+
+
 def plan(entries: Iterable[Entry], protected: Protected, retention: Retention, now: datetime) -> list[Item]:
     """What goes: what nobody is protected by and what is as old as its kind may get. The largest first."""
     items = []
     for entry in entries:
         limit, old = getattr(retention, entry.age), (now - entry.touched) / timedelta(days=1)
-        if (entry.kind, entry.key) in protected or old < limit:
+        if needed_by(protected, entry.kind, entry.key) or old < limit:
             continue
         items.append(
             Item(

@@ -8,10 +8,10 @@ released is kept beside them, since it is what other machines were given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from include.upkeep.inventory import BENTO, BUNDLE, FRAME, MLFLOW, SNAPSHOT
-from include.upkeep.policy import Key
+from include.upkeep.policy import ALL, Key
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class Needs:
     bundle: str
     bento: str
     mlflow_run: str
-    snapshot: str = ""  # empty: its manifest is gone, nobody can say
-    tables: Mapping[str, int] | None = None
+    snapshot: str | None = None  # None: its manifest is gone, nobody can say which one, nor which tables' versions
+    tables: Mapping[str, int] = field(default_factory=dict)
 
     def named(self) -> list[Key]:
         named = ((FRAME, self.frame), (BUNDLE, self.bundle), (BENTO, self.bento), (MLFLOW, self.mlflow_run))
-        return [(kind, key) for kind, key in (*named, (SNAPSHOT, self.snapshot)) if key]
+        snapshot = ALL if self.snapshot is None else self.snapshot
+        return [(kind, key) for kind, key in (*named, (SNAPSHOT, snapshot)) if key]
 
 
 def protected(needs: Iterable[Needs], online: Iterable[str] = ()) -> dict[Key, str]:
@@ -41,9 +42,18 @@ def protected(needs: Iterable[Needs], online: Iterable[str] = ()) -> dict[Key, s
 
 
 def pins(needs: Iterable[Needs], published: Mapping[str, int]) -> dict[str, list[int]]:
-    """Table -> versions that must stay readable: those of eligible versions, and what is published now."""
+    """Table -> versions that must stay readable: those of eligible versions, and what is published now.
+
+    Of a version whose manifest is gone nobody knows them: see `unknown`.
+    """
     found: dict[str, set[int]] = {name: {version} for name, version in published.items()}
     for need in needs:
-        for name, version in (need.tables or {}).items():
+        for name, version in need.tables.items():
             found.setdefault(name, set()).add(version)
     return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+def unknown(needs: Iterable[Needs]) -> list[str]:
+    """The eligible versions of which nobody can say what they were made of. While there is one, no snapshot goes and no
+    table is vacuumed: it may be that MLflow is not the one that it should be."""
+    return [need.who for need in needs if need.snapshot is None]

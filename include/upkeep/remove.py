@@ -18,7 +18,7 @@ from pathlib import Path
 
 from include.crashpoints import reached
 from include.upkeep import archive, inventory
-from include.upkeep.policy import Item, Protected
+from include.upkeep.policy import Item, Protected, needed_by
 
 TRASH, GONE = ".trash", ".trash-gone"
 
@@ -53,7 +53,7 @@ def _trash(home: Path, item: Item, protected: Protected, done: Removed) -> None:
     entry = inventory.look(home, item.path)
     if entry is None:
         return  # gone already, by an earlier try
-    if who := protected.get((item.kind, item.key)):
+    if who := needed_by(protected, item.kind, item.key):
         done.stayed[item.path] = f"{who} needs it by now"
         return
     if entry.touched != item.touched:
@@ -79,7 +79,7 @@ def _settle(home: Path, protected: Protected, known: dict[str, datetime], done: 
     if not trash.is_dir():
         return
     for entry in inventory.take(trash)[0]:
-        why = protected.get((entry.kind, entry.key))
+        why = needed_by(protected, entry.kind, entry.key)
         why = f"{why} needs it by now" if why else None
         if entry.touched != known.get(entry.path, entry.touched):
             why = "it was written to since the plan"

@@ -7,12 +7,14 @@ a week when a file was replaced. Here a version goes by the policy alone, and ne
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -20,6 +22,7 @@ from deltalake.exceptions import DeltaError
 from include.contracts import DAY
 from include.crashpoints import reached
 
+_DATA = re.compile(r"part-\d{5}-[0-9a-f-]{36}-c\d{3}\.(\w+\.)?parquet")
 _LOG, _TOMBSTONES = "delta.enableExpiredLogCleanup", "delta.deletedFileRetentionDuration"
 
 
@@ -74,25 +77,30 @@ def forget(path: Path, before: str) -> int:
 
 def vacuum(path: Path, pinned: Iterable[int], keep: timedelta) -> tuple[int, int]:
     """Delete the files that were replaced longer than `keep` ago and that no pinned version names. Returns how many,
-    and their bytes. Files that no commit ever named go, too, when they are as old: a killed writer's."""
-    table = DeltaTable(str(path))
-    good = _openable(path, pinned)[0]
-    loose = _loose(path, table, good, keep)
-    size = sum(_size(path / name) for name in loose)
-    if loose:
-        _vacuum(table, good, keep, dry_run=False)
+    and their bytes. Files that no commit ever named go, too, when they are as old: a killed writer's. Delta says which;
+    they are deleted here, since it would delete files that are none of its own as well."""
+    loose = _loose(path, DeltaTable(str(path)), _openable(path, pinned)[0], keep)
+    size = 0
+    for name in loose:
+        size += _size(path / name)
+        (path / name).unlink(missing_ok=True)
         reached("maintain.vacuumed")
     return len(loose), size
 
 
 def _loose(path: Path, table: DeltaTable, pinned: list[int], keep: timedelta) -> list[str]:
-    # it names those again that went in an earlier vacuum
-    return [name for name in _vacuum(table, pinned, keep, dry_run=True) if (path / name).exists()]
-
-
-def _vacuum(table: DeltaTable, pinned: list[int], keep: timedelta, dry_run: bool) -> list[str]:
     hours = round(keep / timedelta(hours=1))
-    return table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True, keep_versions=pinned)
+    found = table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=pinned)
+    both = (name for listed in found for name in dict.fromkeys((listed, unquote(listed))))
+    return sorted(name for name in both if _is_deltas(path, name))
+
+
+def _is_deltas(path: Path, name: str) -> bool:
+    """A data file of the table's own, that is still there (Delta names those again that went before), and no link."""
+    file = path / name
+    steps = [file, *file.parents]
+    inside = steps[: steps.index(path)] if path in steps else []
+    return bool(_DATA.fullmatch(file.name) and inside and file.is_file() and not any(s.is_symlink() for s in inside))
 
 
 def _openable(path: Path, pinned: Iterable[int]) -> tuple[list[int], list[int]]:

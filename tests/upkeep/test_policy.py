@@ -46,7 +46,9 @@ retentions = st.builds(
 
 
 @given(entries, keys, keys, retentions)
-def test_what_goes_is_old_and_nobodys(found: list[Entry], kept: dict, more: dict, retention: Retention) -> None:  # type: ignore[type-arg]
+def test_what_goes_is_old_and_nobodys(
+    found: list[Entry], kept: dict[policy.Key, str], more: dict[policy.Key, str], retention: Retention
+) -> None:
     items = policy.plan(found, kept, retention, NOW)
     assert not {(i.kind, i.key) for i in items} & kept.keys()
     assert all((NOW - i.touched) / DAY >= getattr(retention, AGES[i.kind]) for i in items)
@@ -109,7 +111,9 @@ def test_protection_names_all_for_whom() -> None:
     assert kept["frame", "f"] == "m version 1, m version 2"
     assert kept["snapshot", "s"] == "the online store, m version 1"
     assert kept["snapshot", "s9"] == "the online store"
-    assert ("snapshot", "") not in kept
+    assert policy.needed_by(kept, "snapshot", "any other") == "m version 2"  # nobody knows which it was made of
+    assert policy.needed_by(kept, "frame", "any other") is None
+    assert (protect.unknown([one, two]), protect.unknown([one])) == (["m version 2"], [])
     assert protect.pins([one, two], {"schedule": 9, "outcome": 3}) == {"outcome": [3], "schedule": [7, 9]}
 
 
@@ -134,4 +138,4 @@ def test_the_environment_says_it_and_a_typo_fails(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_policy_that_would_hurt_is_refused(wrong: dict[str, int], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        Retention(**wrong)  # type: ignore[arg-type]
+        Retention(**wrong)

@@ -6,6 +6,7 @@ import os
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,10 +18,10 @@ from include.upkeep import tables
 NONE, DAY = timedelta(0), timedelta(days=1)
 
 
-def write(path: Path, number: int, day: str = "2013-01-01", mode: str = "overwrite", checkpoints: int = 100) -> None:
-    rows = pa.table({"ds": [day], "x": [number]})
+def write(path: Path, number: int, day: str = "2013-01-01", mode: Any = "overwrite", checkpoints: int = 100) -> None:
+    rows: Any = pa.table({"ds": [day], "x": [number]})
     every = {"delta.checkpointInterval": str(checkpoints)}
-    write_deltalake(str(path), rows, mode=mode, partition_by=["ds"], configuration=every)  # type: ignore[arg-type]
+    write_deltalake(str(path), rows, mode=mode, partition_by=["ds"], configuration=every)
 
 
 def read(path: Path, version: int | None = None) -> list[int]:
@@ -98,13 +99,19 @@ def test_crowded_days_become_one_file_and_older_versions_stay(tmp_path: Path) ->
 
 
 def test_a_killed_writers_files_go_when_they_are_old(table: Path) -> None:
-    orphan = table / "ds=2013-01-01" / "part-orphan.parquet"
-    orphan.write_bytes(b"half")
+    data = next((table / "ds=2013-01-01").iterdir()).name
+    orphan = table / "ds=2013-01-01" / data.replace(data[11:15], "0000")
+    strange = table / "ds=2013-01-01" / "notes.txt", table / "mine.parquet"
+    for file in (orphan, *strange):
+        file.write_bytes(b"half")
+    (table / "ds=2013-01-02").symlink_to(table / "ds=2013-01-01")
     assert tables.vacuum(table, [], DAY) == (0, 0)
     then = time.time() - 3 * 86_400
-    os.utime(orphan, (then, then))
+    for file in (orphan, *strange):
+        os.utime(file, (then, then))
     assert tables.vacuum(table, [], DAY) == (1, 4)
     assert not orphan.exists()
+    assert all(file.exists() for file in strange)
 
 
 def test_days_are_forgotten(tmp_path: Path) -> None:
