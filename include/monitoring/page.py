@@ -54,7 +54,7 @@ def html(verdict: Verdict, evidence: Found, evidently_url: str = "") -> str:
         _links(evidently_url),
         _partial(performance),
         _findings(verdict),
-        _feed(evidence.get("feed")),
+        _feed(evidence.get("feed"), any(f.kind == "incident" and f.fired for f in verdict.findings)),
         _scores(performance),
         _answered(performance.get("answered"), evidence["version"]),
         _rival(evidence.get("rival"), evidence["version"]),
@@ -120,7 +120,7 @@ def _findings(verdict: Verdict) -> str:
             *(_status(f), f.name, _MEANS[f.kind], pictures.span(f.value, *(f.interval or (None, None)))),
             *(f.threshold, f.unit, f.reason),
         )
-        for f in sorted(looked, key=lambda f: (not f.persistent, not f.fired))
+        for f in sorted(looked, key=lambda f: (f.kind == "explains", not f.persistent, not f.fired))
     ]
     note = "Incidents come before labels, labels before a rollback, that before triggers. What is beyond its limit "
     note += "decides once it persists: at enough of the last looks, this one included."
@@ -129,22 +129,27 @@ def _findings(verdict: Verdict) -> str:
 
 
 def _status(finding: Finding) -> str:
+    if finding.fired and finding.kind in ("level", "explains"):
+        return "beyond"
     if finding.fired:
         return "beyond, persists" if finding.persistent else "beyond, not yet at enough looks"
     return "within" if finding.value is not None else "cannot be told"
 
 
 # -- the feed ------------------------------------------------------------------------------------------------------
-def _feed(feed: Found | None) -> str:
+def _feed(feed: Found | None, broken: bool) -> str:
+    """Folded while nothing is broken: the worst of each check stands above."""
     if not feed:
         return ""
     checks = feed["checks"].values()
     rows = [(c["name"], p["of"], p["value"], c["unit"], p["told"]) for c in checks for p in c["parts"][:PARTS]]
     silent = [c["name"] for c in checks if not c["parts"]]
-    note = "What broken feeds leave behind and seasons do not, in the newest flights; the worst of each check."
+    note = "What broken feeds leave behind and seasons do not, in the newest flights."
     if silent:
         note += f" Too few flights to tell: {', '.join(silent)}."
-    return pictures.section("The feed", note, pictures.table(("check", "of", "value", "unit", "in words"), rows))
+    table = pictures.table(("check", "of", "value", "unit", "in words"), rows)
+    folded = f"<details{' open' if broken else ''}><summary>The {PARTS} worst of each check</summary>{table}</details>"
+    return pictures.section("The feed", note, folded)
 
 
 # -- performance ---------------------------------------------------------------------------------------------------
@@ -202,7 +207,9 @@ def _estimated(performance: Found) -> str:
     ]
     bend = expected["bend"]
     note = "From the champion's own scores, calibrated on the labels of earlier days "
-    note += f"({bend['rows']:,} of {bend['days']} days: slope {bend['slope']:.3f}, offset {bend['offset']:+.3f}). "
+    note += (
+        f"({bend['rows']:,} labels of {bend['days']} days: slope {bend['slope']:.3f}, offset {bend['offset']:+.3f}). "
+    )
     note += "The known error is estimate minus truth where a label has come; a change of what scores mean is unseen."
     head = ("", "estimate, all flights", f"not yet labelled ({waiting.get('rows', 0):,})", "labelled: truth")
     return pictures.section(
@@ -269,7 +276,7 @@ def _levels(verdict: Verdict, service: Found | None) -> str:
     told = {f"level_{name}": part for name, part in (service or {}).items()}
     rows = [
         (
-            *("beyond" if f.fired else _status(f), f.name.removeprefix("level_").replace("_", " "), f.value),
+            *(_status(f), f.name.removeprefix("level_").replace("_", " "), f.value),
             *(f.threshold, told.get(f.name, {}).get("unit") or f.unit, told.get(f.name, {}).get("told") or f.reason),
         )
         for f in sorted(levels, key=lambda f: not f.fired)

@@ -32,6 +32,7 @@ from evidently.core.serialization import ReportModel, SnapshotModel
 from evidently.metrics import MeanValue, QuantileValue
 from evidently.presets import ClassificationQuality, DataDriftPreset, DatasetStats
 
+from include.contracts import CLUSTER
 from include.files import replacing, write_json
 from include.metrics import Array
 from include.models.spec import ModelSpec
@@ -64,11 +65,13 @@ def make(
     reference_p: Array,
     evidence: Mapping[str, Any],
     span: Span,
+    unseen_after: str = "",
 ) -> Made | None:
     """Report on the last `span` of a window [n flights, see window.build] with a version's scores `p` [n].
 
     `p` is NaN where the version did not score a flight: such rows count for volume only. `reference` [m] are rows
     that the version was trained on, `reference_p` [m] its scores of them. `evidence`: see evidence.collect.
+    `unseen_after`: the version's trained_until; quality is that of later local dates.
     None when nobody asked in the span. Raises ValueError when `p` does not fit the window, or for another span.
     """
     if span not in SPANS:
@@ -76,6 +79,7 @@ def make(
     if np.shape(p) != (len(window),):
         raise ValueError(f"expected a score for each of {len(window)} flights of the window, got shape {np.shape(p)}")
     asked, judged = rows(spec, window, p, evidence["as_of"], span)
+    judged = judged[judged[CLUSTER].astype(str) > unseen_after]
     if asked.empty:
         return None
     before = _scored(spec, reference, reference_p)
@@ -187,7 +191,7 @@ def _with_gap(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _days(rows: pd.DataFrame) -> float:
-    return float(max(rows["local_date"].astype(str).nunique(), 1))
+    return float(max(rows[CLUSTER].astype(str).nunique(), 1))
 
 
 # -- one snapshot --------------------------------------------------------------------------------------------------

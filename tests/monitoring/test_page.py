@@ -125,6 +125,14 @@ def test_what_fired_once_is_told_as_waiting(found: dict[str, Any]) -> None:
     assert "beyond, persists surprise asks for a retrain" in shown(once, tuple(earlier)).text
 
 
+def test_the_feeds_checks_are_unfolded_when_one_has_fired(watched: Any, found: dict[str, Any]) -> None:
+    assert "<details>" in page.html(verdict.judge(SPEC, found), found)
+    broken = watched.evidence(watched.window.assign(temp=np.float32(np.nan)))
+    judged = verdict.judge(SPEC, broken)
+    assert judged.state == "incident"
+    assert "<details open>" in page.html(judged, broken)
+
+
 # -- links ---------------------------------------------------------------------------------------------------------
 def test_it_links_evidentlys_reports_beside_it_and_nothing_else(found: dict[str, Any]) -> None:
     assert shown(found).addresses == ["../report/day/evidently.html", "../report/week/evidently.html"]

@@ -44,8 +44,10 @@ def found(**more: Any) -> dict[str, Any]:
 
 def made(watched: Any, span: report.Span, window: pd.DataFrame | None = None, **more: Any) -> report.Made:
     window = logged(watched) if window is None else window
-    p = more.pop("p", watched.p)
-    told = report.make(more.pop("spec", FEW), window, p, watched.reference, watched.reference_p, found(**more), span)
+    p, unseen = more.pop("p", watched.p), more.pop("unseen_after", "")
+    told = report.make(
+        more.pop("spec", FEW), window, p, watched.reference, watched.reference_p, found(**more), span, unseen
+    )
     assert told is not None
     return told
 
@@ -134,6 +136,15 @@ def test_looks_a_day_apart_judge_each_label_once(hours: list[int], looks: int) -
 )
 def test_a_look_in_the_morning_is_about_the_day_before(as_of: str, day: str, week: str) -> None:
     assert (report.period(as_of, "day"), report.period(as_of, "week")) == (day, week)
+
+
+def test_days_that_the_champion_was_trained_on_are_no_quality(watched: Any) -> None:
+    window = logged(watched)
+    later = window["local_date"].astype(str) > "2013-01-24"
+    told = made(watched, "week", unseen_after="2013-01-24").summary
+    assert told["rows"]["judged"] == (later & window["mature"] & window[TARGET].notna()).sum()
+    assert told["rows"]["asked"] == len(window)
+    assert made(watched, "week", unseen_after="2013-01-26").summary["quality"] is None
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
