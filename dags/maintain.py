@@ -20,6 +20,8 @@ thing that was written to, or came to be needed, since the plan stays.
   (`make up`), then clear the task.
 - `plan` says that a pinned version is *lost*: it was vacuumed by somebody else. The frame is still there, so the
   version can be reproduced; the frame could not be built anew.
+- `plan` says that MLflow has no manifest of a version: nobody can say which snapshot and versions of tables it needs,
+  so no snapshot goes and no table is vacuumed while it is eligible. Was its run deleted? Is this the right MLflow?
 - `clean` and `compact` skipped: it was a dry run.
 - a notice names features or models that nobody uses: nothing was changed, take them out or leave them.
 - a report is missing: unpack `var/archive/<month>/<dag>/<run>.tar.gz` in `var/`.

@@ -122,10 +122,11 @@ def _protected(run: Run, wanted: Iterable[Needs]) -> policy.Protected:
 
 # -- steps -------------------------------------------------------------------------------------------------------
 def plan(run: Run) -> Job:
-    """What would go by the policy, for whom the rest is kept, and whether it goes. Changes nothing."""
+    """What would go by the policy, for whom the rest is kept, and whether it goes. Removes nothing."""
     settings, now = run.settings, _wall(run)
     wanted = needs(run, common.ledger(run), now)
     kept = _protected(run, wanted)
+    remove.undo(settings.home)
     entries, passed = inventory.take(settings.home)
     items = policy.plan(entries, kept, settings.retention, now)
     described = _described(settings, protect.pins(wanted, lake.catalog(settings.lake)["versions"]))

@@ -41,8 +41,7 @@ def remove(home: Path, items: Iterable[Item], protected: Callable[[], Protected]
     items = list(items)
     known = {i.path: i.touched for i in items}
     now = protected()
-    _empty(home)
-    _undo(home)
+    undo(home)
     for item in items:
         _trash(home, item, now, done)
     _settle(home, protected(), known, done)
@@ -95,8 +94,10 @@ def _settle(home: Path, protected: Protected, known: dict[str, datetime], done: 
     _empty(home)
 
 
-def _undo(home: Path) -> None:
-    """Put back what a killed run had moved: its plan was made under what was needed then."""
+def undo(home: Path) -> None:
+    """Put back what a killed run had moved, as its plan was made under what was needed then; empty what was gone."""
+    home = home.resolve()
+    _empty(home)
     for entry in inventory.take(home / TRASH)[0]:
         if not (home / entry.path).exists():
             _restore(home, entry.path)
