@@ -74,7 +74,6 @@ def counts(made: pd.DataFrame, version: int, as_of: str, scheduled: Sequence[int
         "failed_answers": 0,
         "stale": int(made["stale"].sum()),
         "given": int(made["given"].sum()),
-        "repeated": 0,
         "latency_ms": {"p50": 0.8, "p99": 0.8} if len(made) else {"p50": None, "p99": None},
         "peak_per_second": float(hours.max() / 3600) if len(made) else 0.0,
         "worker_peak_per_second": float(hours.max() / 3600) if len(made) else 0.0,

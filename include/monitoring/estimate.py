@@ -1,10 +1,12 @@
 """How well the champion does, before labels come: expected from its own scores, and how much that has been worth.
 
 A calibrated score says how often the flight will not be on time, and so what loss and what hit the answer is to expect
-(confidence-based estimation). A score that is too sure expects too little loss. So the scores are first bent by
-Platt's two numbers, fitted on labels that are known already; with few days of them the two stay near (1, 0), because a
-week's weather would only move them about (docs/decisions/0005-calibration.md). What no estimate of this kind can see
-is a change of what the scores mean: its error against the later truth is therefore measured, day by day.
+(confidence-based estimation). A score that is too sure expects too little loss, so the scores are first bent by Platt's
+two numbers, fitted on the labels that are known of the days before. Of a model that ships this makes next week's scores
+worse (docs/decisions/0005-calibration.md), but an estimate gains: it follows the level of the week.
+
+What no estimate of this kind can see is a change of what the scores mean. Its error against the later truth is
+therefore measured, day by day.
 """
 
 from __future__ import annotations

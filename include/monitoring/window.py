@@ -78,8 +78,8 @@ def build(
     The counts, JSON: "start", "end", "as_of"; "predictions" (answers logged), "requests" (the same, weighted up by
     what sampling left out), "flights", "sampled" (rows of the file), "first" and "last" (time of an answer, ISO),
     "by_version" {version: {"answer", "shadow", "failed"}}, "errors" (attempts at an answer that failed, also where
-    another version answered), "failed_answers" (of them, where none did), "stale" and "given" (answers), "repeated"
-    (rows logged twice), "latency_ms" {"p50", "p99"}, "peak_per_second" (of the busiest minute of wall time),
+    another version answered), "failed_answers" (of them, where none did), "stale" and "given" (answers),
+    "latency_ms" {"p50", "p99"}, "peak_per_second" (of the busiest minute of wall time),
     "worker_peak_per_second" (the same of one worker), "hours" [{"hour", "requests"}], "days" [{"day", "scheduled",
     "asked", "requests"}] of the window's local dates and the USUAL ones before (of flights whose time to be asked for
     had come by the window's end), "silence" {"since", "due", "hours"}: flights whose time came after the last answer,
@@ -94,6 +94,7 @@ def build(
     if rows < 1:
         raise ValueError(f"rows: {rows}, at least one is needed")
     with _opened(settings, spec, versions, first, last, now) as con:
+        con.execute(_ASKED, {"zone": ZONE, "due": last + spec.horizon, "first": first})
         counts = {"start": iso(first), "end": iso(last), "as_of": iso(now), **_counts(con)}
         _stand(con, counts["flights"], rows)
         made = _rows(con, settings, spec, version, versions, now)
@@ -197,14 +198,7 @@ SELECT
     count(*) FILTER (error IS NOT NULL OR probability IS NULL OR isnan(probability)) AS failed
 FROM seen GROUP BY version ORDER BY version
 """
-_REPEATED = """
-SELECT (SELECT count(*) FROM seen)
-    - (SELECT count(*) FROM (SELECT DISTINCT md5_number_lower(prediction_id), role, version FROM seen)) AS repeated
-"""
-_FLIGHTS = """
-SELECT count(*) AS flights
-FROM (SELECT DISTINCT md5_number_lower(flight_id) FROM seen WHERE role = 'answer')
-"""
+_FLIGHTS = "SELECT count(*) AS flights FROM asked WHERE seen"
 _PEAK = """
 SELECT coalesce(max(whole), 0) / 60 AS peak_per_second, coalesce(max(most), 0) / 60 AS worker_peak_per_second
 FROM (
@@ -221,13 +215,13 @@ SELECT date_trunc('hour', "at") AS hour, sum(weight) AS requests
 FROM seen WHERE role = 'answer' GROUP BY hour ORDER BY hour
 """
 _ASKED = """
-SELECT day, count(*) AS asked, sum(requests) AS requests
-FROM (
-    SELECT timezone($zone, sched_dep)::DATE AS day, md5_number_lower(flight_id) AS flight, sum(weight) AS requests
-    FROM log WHERE role = 'answer' AND sched_dep < $due GROUP BY ALL
-)
-GROUP BY day
+CREATE TABLE asked AS
+SELECT
+    md5_number_lower(flight_id) AS place, any_value(timezone($zone, sched_dep)::DATE) AS day,
+    max(sched_dep) < $due AS due, max("at") >= $first AS seen, sum(weight) AS requests
+FROM log WHERE role = 'answer' GROUP BY place
 """
+_DAYS = "SELECT day, count(*) AS asked, sum(requests) AS requests FROM asked WHERE due GROUP BY day"
 _SCHEDULED = "SELECT local_date, count(*) AS scheduled FROM schedule WHERE sched_dep < $due GROUP BY local_date"
 _SILENCE = """
 SELECT count(*) AS due, count(DISTINCT date_trunc('hour', sched_dep - to_microseconds($horizon))) AS hours
@@ -247,7 +241,6 @@ def _counts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         **times,
         "latency_ms": latency,
         **_one(con, _FLIGHTS),
-        **_one(con, _REPEATED),
         **_one(con, _PEAK),
         "by_version": {str(row.pop("version")): row for row in versions},
         "hours": [{"hour": iso(row["hour"]), "requests": row["requests"]} for row in _all(con, _HOURS)],
@@ -257,7 +250,7 @@ def _counts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 def _days(con: duckdb.DuckDBPyConnection, spec: ModelSpec, first: datetime, last: datetime) -> list[dict[str, Any]]:
     due = last + spec.horizon
     scheduled = {row["local_date"]: row["scheduled"] for row in _all(con, _SCHEDULED, due=due)}
-    asked = {str(row.pop("day")): row for row in _all(con, _ASKED, due=due, zone=ZONE)}
+    asked = {str(row.pop("day")): row for row in _all(con, _DAYS)}
     begin, end = _local(first) - timedelta(days=USUAL), _local(due - timedelta(microseconds=1))
     days = [str(begin + timedelta(days=n)) for n in range((end - begin).days + 1)]
     none = {"asked": 0, "requests": 0.0}
@@ -280,21 +273,22 @@ def _one(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> dict[str, A
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
-_BOUND = """
-SELECT max(place) AS bound
-FROM (
-    SELECT DISTINCT md5_number_lower(flight_id) AS place
-    FROM seen WHERE role = 'answer' ORDER BY place LIMIT $rows
-)
-"""
+_BOUND = "SELECT max(place) AS bound FROM (SELECT place FROM asked WHERE seen ORDER BY place LIMIT $rows)"
 _STAND = """
 CREATE TABLE standing AS
-SELECT flight_id, max(struct_pack(
-    good := error IS NULL AND coalesce(NOT isnan(probability), false), "at" := "at", prediction_id := prediction_id
-)).prediction_id AS prediction_id
-FROM taken WHERE role = 'answer' GROUP BY flight_id
+WITH
+    answers AS (
+        SELECT flight_id, prediction_id, "at", error IS NULL AND coalesce(NOT isnan(probability), false) AS good
+        FROM taken WHERE role = 'answer'
+    ),
+    latest AS (
+        SELECT flight_id, max(good) AS good, coalesce(max("at") FILTER (good), max("at")) AS "at"
+        FROM answers GROUP BY flight_id
+    )
+SELECT flight_id, max(prediction_id) AS prediction_id
+FROM answers JOIN latest USING (flight_id, good, "at") GROUP BY flight_id
 """
-COLUMNS_SCORES = """
+_SCORES = """
 CREATE TABLE own AS
 SELECT prediction_id, max(probability) AS own
 FROM seen SEMI JOIN standing USING (prediction_id)
@@ -318,7 +312,6 @@ SELECT
 FROM (SELECT * FROM seen SEMI JOIN standing USING (prediction_id) WHERE role = 'answer')
 LEFT JOIN own USING (prediction_id)
 LEFT JOIN labels USING (flight_id)
-QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY wall) = 1
 """
 _SPAN = "SELECT min(sched_dep) AS first, max(sched_dep) AS last FROM seen SEMI JOIN standing USING (prediction_id)"
 
@@ -344,8 +337,14 @@ def _rows(
     found = [] if days is None else lake.files(settings.lake, OUTCOME, days, versions[OUTCOME.name])
     _view(con, OUTCOME.name, OUTCOME, found, f"known_at <= {_instant(now)}")
     con.execute(_LABELS)
-    con.execute(COLUMNS_SCORES, {"version": version})
+    con.execute(_SCORES, {"version": version})
     made = con.sql(_ROWS, params={"zone": ZONE, "ripe": now - spec.label_maturity}).to_arrow_table()
     schema = pa.schema([*COLUMNS, *((name, pa.float32()) for name in spec.features)])
-    made = made.select(schema.names).cast(schema)
+    made = _once(made.select(schema.names).cast(schema))
     return made.sort_by([("sched_dep", "ascending"), (ENTITY, "ascending")]).combine_chunks()
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """Each flight once. More of them: its answer was logged twice, with one prediction_id."""
+    repeated = rows[ENTITY].to_pandas().duplicated().to_numpy()
+    return rows.filter(pa.array(~repeated)) if repeated.any() else rows
