@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from include.files import read_json
@@ -68,6 +69,8 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
     """Name: address, and what to wait for there."""
     runs = {part["chapter"]: part for part in story["chapters"]}
     first, refused = runs["2_first_model"], runs["4_change"]
+    looks = [part for part in story["chapters"] if part["dag"] == "monitor"]
+    looked = next((part for part in looks if part["verdict"].get("state") == "retrain"), looks[0])
 
     def run(part: dict[str, Any], task: str = "") -> str:
         tab = f"/tasks/{task}/plugin/report" if task else ""
@@ -81,13 +84,20 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
         "verdict": (run(refused, "gate"), _framed),
         "verdict-accepted": (first["page"], _still),
         "mlflow": (first["mlflow_run"] + "/model-metrics", _mlflow),
-        "monitor": (run(runs["5_monitor"], "measure"), _framed),
-        "drift": (runs["5_monitor"]["page"] + "evidently.html", _still),
+        "monitor": (run(looked, "measure"), _framed),
+        "drift": (looked["page"].removesuffix("measure/") + "report/week/evidently.html", _still),
+        "evidently": (_project(stack), _seen("text=Drift of the score, by day")),
         "release": (run(runs["6_release"]), _graph),
         "release-evidence": (run(runs["6_release"], "canary"), _framed),
         "rolled-back": (run(runs["7_bad_release"], "shadow"), _framed),
         "approval": (runs["8_release"]["approve_at"], _seen("text=Approve")),
     }
+
+
+def _project(stack: Stack) -> str:
+    """Evidently's dashboard of the first project."""
+    projects = httpx.get(f"{stack.evidently_url}/api/projects", timeout=30, trust_env=False).raise_for_status().json()
+    return f"{stack.evidently_url}/projects/{projects[0]['id']}"
 
 
 def _log_in(page: Page, stack: Stack) -> None:

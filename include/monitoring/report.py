@@ -19,6 +19,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -32,8 +33,9 @@ from evidently.core.serialization import ReportModel, SnapshotModel
 from evidently.metrics import MeanValue, QuantileValue
 from evidently.presets import ClassificationQuality, DataDriftPreset, DatasetStats
 
+from include import pictures
 from include.contracts import CLUSTER
-from include.files import replacing, write_json
+from include.files import replacing, write_json, write_text
 from include.metrics import Array
 from include.models.spec import ModelSpec
 from include.monitoring.drift import MIN_ROWS
@@ -111,6 +113,51 @@ def write(made: Made, folder: Path) -> dict[str, Any]:
         part.write_bytes(gzip.compress(text.encode(), mtime=0))
     write_json(own / JSON, made.summary)
     return made.summary
+
+
+def index(summaries: Sequence[Mapping[str, Any]], path: Path, evidently_url: str = "") -> Path:
+    """Write the page that leads to the reports written (see `write`) in its folder; at `path`, as HTML.
+
+    `evidently_url`: where `evidently ui` answers; empty: nowhere.
+    """
+    links = [f'<a href="{told["span"]}/{HTML}">The {told["span"]} {told["period"]}</a>' for told in summaries]
+    if evidently_url.startswith(("http://", "https://")):
+        links.append(f'<a href="{escape(evidently_url)}">All of them, with a dashboard: Evidently</a>')
+    names = [told["span"] for told in summaries]
+    absent = [f"Nobody asked in the {span}: no report of it." for span in SPANS if span not in names]
+    note = " ".join([_HOW, *absent])
+    rows = [(name, *(_told(read, told) for told in summaries)) for name, read in _SHOWN.items()]
+    table = pictures.table(("", *names), rows) if summaries else ""
+    text = pictures.document(
+        "Evidently’s reports",
+        "<h1>Evidently’s reports</h1>",
+        *(f"<p>{link}</p>" for link in links),
+        pictures.section("In short", note, table),
+    )
+    return write_text(path, text)
+
+
+_HOW = (
+    "Measured by Evidently, on a sample where there are many flights. Quality is that of the labels that became mature "
+    "in the span. Drift explains; it asks for nothing."
+)
+_SHOWN: dict[str, tuple[str, ...]] = {
+    "flights asked about": ("rows", "asked"),
+    "labels that became mature": ("rows", "judged"),
+    "log loss, nats": ("quality", "LogLoss"),
+    "mean prediction minus rate": ("quality", GAP),
+    "PSI of the score": ("drift", SCORE),
+    "share of columns with a PSI beyond its level": ("drifted_share",),
+    "share of stale answers": ("service", STALE),
+    "latency p99, ms": ("service", LATENCY),
+}
+
+
+def _told(keys: Sequence[str], summary: Mapping[str, Any]) -> float | None:
+    value: Any = summary
+    for key in keys:
+        value = (value or {}).get(key)
+    return None if value is None else float(value)
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include import metrics
+from include import metrics, pictures
 from include.contracts import TARGET
 from include.models.flights_on_time.spec import SPEC
 from include.monitoring import report
@@ -155,6 +155,20 @@ def test_the_page_is_packed_and_needs_no_network(written: Path) -> None:
         assert len(packed) < 2_000_000 < len(text)
         assert "<script src=" not in text
         assert 'rel="stylesheet" href="http' not in text
+
+
+def test_an_index_leads_to_what_was_written(written: Path) -> None:
+    week, day = read(written, "week"), read(written, "day")
+    text = report.index([day, week], written / "index.html", "http://127.0.0.1:8000").read_text(encoding="utf-8")
+    linked = [part.partition('"')[0] for part in text.split('href="')[1:]]
+    assert linked == ["day/evidently.html", "week/evidently.html", "http://127.0.0.1:8000"]
+    assert all((written / f"{file}.gz").is_file() for file in linked[:2])
+    assert pictures.number(week["quality"]["LogLoss"]) in text
+    assert "Nobody asked" not in text
+    alone = report.index([week], written / "alone.html", "javascript:x").read_text(encoding="utf-8")
+    assert "Nobody asked in the day" in alone
+    assert "javascript" not in alone
+    assert "Nobody asked in the week" in report.index([], written / "none.html").read_text(encoding="utf-8")
 
 
 def test_what_evidently_cannot_know_lies_beside(written: Path) -> None:
