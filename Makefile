@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts bench-replay clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -88,6 +88,9 @@ bench-scoring: setup ## rows a second and memory of batch scoring against one ba
 
 bench-rollouts: setup ## how often the rollout errs on planted releases
 	@$(PY) -m bench.bench_rollouts $(ARGS)
+
+bench-replay: setup ## does retraining pay: policies of a year, side by side, and what faults cost (half an hour)
+	@$(PY) -m bench.bench_replay $(ARGS)
 
 clean: ## stop everything and delete var/ (all data of this installation)
 	@[ ! -x $(PY) ] || $(STACK) down

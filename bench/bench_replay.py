@@ -1,0 +1,291 @@
+"""Does retraining pay, and when? Replays March to December under policies; `make bench-replay` rewrites the tables and
+the picture of docs/retraining.md.
+
+The year is taken in once (--home, default var/bench/year), models are fitted once a cut-off (--cache). From nothing
+some 25 minutes on two cores, then a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.replay import adapt, faults, monitor, policies, report, scores, year
+from bench.replay.fits import Fits, prepare, sigmoid
+from bench.replay.monitor import Judge, Outcome
+from bench.replay.report import Period, Policy
+from bench.replay.scores import Measured
+from bench.replay.signals import Signals
+from bench.replay.year import Array, Year
+from include import metrics
+from include.files import write_text
+from include.models.flights_on_time.spec import SPEC
+
+ROOT = Path(__file__).parents[1]
+DOC = ROOT / "docs" / "retraining.md"
+PICTURE = ROOT / "docs" / "img" / "replay.svg"
+MARKS = {part: f"<!-- measured by make bench-replay: {part} -->" for part in ("policies", "differences", "faults")}
+
+BUDGET = 15  # 5 % of daily's trainings
+PHASES = [k / 10 for k in range(1, 11)]
+GATED_PHASES = PHASES[1::2]
+SEEDS = range(20)
+RECALIBRATION = [
+    (form, days, strength)
+    for form in ("offset", "platt")
+    for days in (7, 14, 28)
+    for strength in (300.0, 1e3, 3e3, 1e4)
+]
+AVERAGES = (2, 3, 5)
+HALF_LIVES = (60.0, 120.0, 240.0)
+CONTINUATIONS = ((28, 20, 0.03), (28, 10, 0.03), (56, 20, 0.03))  # days, trees, rate
+SURPRISES, AGES = (0.02, 0.03, 0.05), (14, 21, 28)
+
+ALONE = "Trained on all that is known, no gate"
+EQUAL = f"The same number of trainings ({BUDGET})"
+LOOP = "As the project trains: seven days withheld, and the gate"
+CHEAP = f"Adapted between trainings (calendar of {BUDGET}; settings chosen on March–June)"
+
+
+class Bench:
+    """The year, its models, and the policies measured so far."""
+
+    def __init__(self, home: Path, cache: Path):
+        self.year: Year = year.load(home)
+        self.fits = Fits(self.year, cache)
+        self.judge, self.signals = Judge(SPEC, self.year, self.fits), Signals(SPEC, self.year, self.fits)
+        self.found: list[Policy] = []
+        bounds = self.year.bounds
+        self.part = slice(int(bounds[0]), int(bounds[-1]))
+        self.y, self.flights = self.year.y[self.part], np.diff(bounds)
+        self.cut = self.year.number(year.REPORTED)
+        whole = slice(0, self.year.days)
+        self.whole = Period(self.flights, self.year.week, whole)
+        self.chosen, self.reported = (replace(self.whole, days=d) for d in (slice(0, self.cut), slice(self.cut, None)))
+
+    # -- measuring -------------------------------------------------------------------------------------------------
+    def losses(self, margin: Array) -> Array:
+        """Sums of log loss by day."""
+        return scores.daily(metrics.log_loss(self.y, sigmoid(margin)), self.year.bounds)
+
+    def choosing(self, margin: Array) -> float:
+        """Log loss of March to June."""
+        return float(self.losses(margin)[: self.cut].sum() / self.flights[: self.cut].sum())
+
+    def add(
+        self, name: str, group: str, margins: Iterable[Array], trainings: float, promotions: float | None = None
+    ) -> Policy:
+        """Measure a policy, with one array of log odds for each of its phases or seeds."""
+        losses, whole, reported = [], [], []
+        for margin in margins:
+            losses.append(self.losses(margin))
+            whole.append(self._measured(margin, 0))
+            reported.append(self._measured(margin, self.cut))
+        spread = None
+        if len(losses) > 1:
+            spread = tuple((min(m.log_loss for m in of), max(m.log_loss for m in of)) for of in (whole, reported))
+        made = Policy(
+            name, group, trainings, promotions, np.mean(losses, axis=0), _mean(whole), _mean(reported), spread
+        )  # type: ignore[arg-type]
+        self.found.append(made)
+        print(f"{name}: {trainings:g} trainings, {made.whole.log_loss:.4f}, {made.reported.log_loss:.4f}", flush=True)
+        return made
+
+    def _measured(self, margin: Array, first: int) -> Measured:
+        begin = int(self.year.bounds[first] - self.part.start)
+        rows = self.year.rows.iloc[self.part].iloc[begin:]
+        week = np.repeat(self.year.week, self.flights)[begin:]
+        p = sigmoid(margin[begin:])
+        return scores.measure(rows, self.y[begin:], p, week, SPEC.gate.slices, SPEC.gate.min_slice_rows)
+
+    def served(self, schedule: Sequence[int]) -> Array:
+        """Log odds of a schedule of models that learnt from all that was known."""
+        return adapt.served(self.fits, self._sizes(schedule))
+
+    def _sizes(self, schedule: Sequence[int]) -> list[int]:
+        where = policies.serving(schedule, self.year.days)
+        return [int(self.year.known[schedule[i]]) for i in where]
+
+
+def _mean(of: Sequence[Measured]) -> Measured:
+    names = ("log_loss", "brier", "auc", "weekly_auc", "worst_week", "worst_week_auc", "bias")
+    worst = max(of, key=lambda m: m.worst_slice_surprise)
+    means = {name: float(np.mean([getattr(m, name) for m in of])) for name in names}
+    return Measured(**means, worst_slice=worst.worst_slice, worst_slice_surprise=worst.worst_slice_surprise)
+
+
+# -- policies ------------------------------------------------------------------------------------------------------
+def calendars(bench: Bench) -> None:
+    days = bench.year.days
+    bench.add("never", ALONE, [bench.served(policies.never())], 1)
+    for step, name in ((28, "every 28 days"), (14, "every 14 days"), (7, "every 7 days"), (1, "daily")):
+        schedule = policies.every(step, days)
+        bench.add(name, ALONE, [bench.served(schedule)], len(schedule))
+
+
+def simple(bench: Bench) -> None:
+    """One number, one limit, a week's rest."""
+    s, rest, limits = bench.signals, int(SPEC.governor.cooldown_days), SPEC.triggers
+    known = bench.year.known
+    cases: dict[str, Callable[[int, int], bool]] = {
+        "PSI of any feature > 0.2": lambda day, last: s.any_psi(int(known[last]), day) > 0.2,
+        f"PSI of the score > {limits.score_psi:g}": lambda day, last: (
+            s.score_psi(int(known[last]), day) > limits.score_psi
+        ),
+        f"surprise > {limits.max_surprise:g}": lambda day, last: (
+            s.surprise(int(known[last]), day)[0] > limits.max_surprise
+        ),
+    }
+    for name, fires in cases.items():
+        schedule = policies.triggered(fires, bench.year.days, rest, 1_000, 30)
+        bench.add(name, ALONE, [bench.served(schedule)], len(schedule))
+
+
+def tuned(bench: Bench) -> Policy:
+    """Surprise (surely above zero) or age: limits chosen on March to June, within the budget's pace."""
+    known, best = bench.year.known, []
+    pace = BUDGET * bench.cut / bench.year.days
+    for limit in SURPRISES:
+        for age in AGES:
+
+            def fires(day: int, last: int, limit: float = limit, age: int = age) -> bool:
+                value, low = bench.signals.surprise(int(known[last]), day)
+                return day - last >= age or (value > limit and low > 0)
+
+            schedule = policies.triggered(fires, bench.year.days, 7, 1_000, 30)
+            if sum(d < bench.cut for d in schedule) <= pace + 1:
+                best.append((bench.choosing(bench.served(schedule)), limit, age, schedule))
+    _, limit, age, schedule = min(best)
+    name = f"surprise > {limit:g} or {age} days old (chosen on March–June)"
+    return bench.add(name, ALONE, [bench.served(schedule)], len(schedule))
+
+
+def equal(bench: Bench) -> None:
+    days = bench.year.days
+    bench.add("calendar, 10 phases", EQUAL, [bench.served(policies.spread(BUDGET, days, f)) for f in PHASES], BUDGET)
+    bench.add("random, 20 seeds", EQUAL, [bench.served(policies.random(BUDGET, days, s)) for s in SEEDS], BUDGET)
+
+
+def loop(bench: Bench) -> tuple[Outcome, Outcome]:
+    """The project's trigger, with and without its gate, and the calendar of as many trainings under the same rules."""
+    judge, days = bench.judge, bench.year.days
+    alone = monitor.run(judge, monitor.asked(judge), gated=False, withheld=False)
+    many = len(alone.trainings)
+    bench.add("the project's trigger alone", ALONE, [adapt.served(bench.fits, alone.models)], many)
+    margins = [bench.served(policies.spread(many, days, f)) for f in PHASES]
+    bench.add(f"calendar of as many ({many})", ALONE, margins, many)
+    gated = monitor.run(judge, monitor.asked(judge), gated=True, withheld=True)
+    count = len(gated.trainings)
+    bench.add("trigger and gate", LOOP, [adapt.served(bench.fits, gated.models)], count, len(gated.promotions))
+    for name, gate in (("calendar and gate", True), ("calendar, no gate", False)):
+        made = [monitor.run(judge, monitor.on(policies.spread(count, days, f)), gate, True) for f in GATED_PHASES]
+        promoted = float(np.mean([len(o.promotions) for o in made]))
+        bench.add(
+            f"{name}, {len(made)} phases", LOOP, [adapt.served(bench.fits, o.models) for o in made], count, promoted
+        )
+    weekly = monitor.run(judge, monitor.on(policies.every(7, days)), True, True)
+    of = len(weekly.trainings), len(weekly.promotions)
+    bench.add("weekly and gate", LOOP, [adapt.served(bench.fits, weekly.models)], *of)
+    return alone, gated
+
+
+def cheap(bench: Bench) -> None:
+    """Adaptation between the trainings of a calendar; each way's settings are chosen on March to June."""
+    of, fits = bench.year, bench.fits
+    base = policies.spread(BUDGET, of.days, 1.0)
+    margin = bench.served(base)
+    bench.add(f"calendar of {BUDGET}, as it is", CHEAP, [margin], BUDGET)
+
+    def bent(m: Array, form: Any, days: int, strength: float) -> Array:
+        return adapt.recalibrated(m, bench.y, of.bounds, of.known, form, days, strength)
+
+    for form, title in (("offset", "an offset"), ("platt", "offset and slope")):
+        asked = [a for a in RECALIBRATION if a[0] == form]
+        best = min(asked, key=lambda a: bench.choosing(bent(margin, *a)))
+        name = f"{title} every day (last {best[1]} days, pull {best[2]:g})"
+        bench.add(name, CHEAP, [bent(margin, *best)], BUDGET)
+    known = of.known
+    means = {n: adapt.averaged(fits, base, known, n) for n in AVERAGES}
+    count = min(means, key=lambda n: bench.choosing(means[n]))
+    bench.add(f"mean of the last {count} models", CHEAP, [means[count]], BUDGET)
+    weighed = {h: adapt.weighted(fits, base, h) for h in HALF_LIVES}
+    half = min(weighed, key=lambda h: bench.choosing(weighed[h]))
+    bench.add(f"rows weigh half after {half:g} days", CHEAP, [weighed[half]], BUDGET)
+    grown = {c: adapt.continued(fits, base, *c) for c in CONTINUATIONS}
+    last, trees, rate = min(grown, key=lambda c: bench.choosing(grown[c]))
+    name = f"{trees} trees more every day (last {last} days, rate {rate:g})"
+    bench.add(name, CHEAP, [grown[last, trees, rate]], BUDGET)
+
+
+# -- all of it -----------------------------------------------------------------------------------------------------
+def differences(bench: Bench) -> str:
+    by_name = {p.name: p for p in bench.found}
+    count = next(p.name for p in bench.found if p.name.startswith("calendar of as many"))
+    first = next(p.name for p in bench.found if p.group == CHEAP)
+    told = [
+        ("never", "daily"), ("every 28 days", "daily"), ("every 14 days", "daily"), ("every 7 days", "daily"),
+        ("calendar, 10 phases", "daily"), ("random, 20 seeds", "calendar, 10 phases"),
+        ("the project's trigger alone", count), ("the project's trigger alone", "daily"),
+        (next(p.name for p in bench.found if "chosen on March" in p.name), "calendar, 10 phases"),
+        ("trigger and gate", "calendar and gate, 5 phases"), ("trigger and gate", "calendar, no gate, 5 phases"),
+        ("calendar and gate, 5 phases", "calendar, no gate, 5 phases"),
+        ("calendar, no gate, 5 phases", count), ("trigger and gate", "daily"),
+        *((p.name, first) for p in bench.found if p.group == CHEAP and p.name != first),
+    ]  # fmt: skip
+    rows = []
+    for one, other in told:
+        a, b = by_name[one], by_name[other]
+        rows.append((f"{one} − {other}", bench.reported.difference(a, b), bench.whole.difference(a, b)))
+    return report.pairs(rows)
+
+
+def keep(path: Path, parts: dict[str, str]) -> None:
+    """Put the tables between the document's marks."""
+    text = path.read_text(encoding="utf-8") if path.exists() else "\n\n".join(f"{m}\n{m}" for m in MARKS.values())
+    for part, table in parts.items():
+        head, _, tail = text.split(MARKS[part])
+        text = f"{head}{MARKS[part]}\n\n{table}\n{MARKS[part]}{tail}"
+    write_text(path, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=ROOT / "var" / "bench" / "year", help="made when it is not there")
+    parser.add_argument("--cache", type=Path, default=ROOT / "var" / "bench" / "replay", help="of models and results")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=DOC)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--every", type=int, default=42, help="days between the beginnings of planted faults")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    bench = Bench(asked.home, asked.cache)
+    fitted = prepare(bench.fits, asked.home, bench.year.known, asked.jobs)
+    print(f"{len(bench.year.rows):,} flights, {fitted} models fitted, {time.monotonic() - began:.0f} s", flush=True)
+    calendars(bench)
+    simple(bench)
+    tuned(bench)
+    equal(bench)
+    loop(bench)
+    cheap(bench)
+    by_name = {p.name: p for p in bench.found}
+    never, daily = by_name["never"], by_name["daily"]
+    keep(asked.out, {
+        "policies": report.policies(bench.found, bench.reported, never, daily), "differences": differences(bench),
+    })  # fmt: skip
+    shown = [p for p in bench.found if p not in (never, daily)]
+    title = "Share of daily training's gain over never, per cent, July to December (in brackets: trainings)"
+    write_text(asked.picture, report.picture(title, shown, bench.reported, never, daily))
+    print(f"{asked.out}, {time.monotonic() - began:.0f} s", flush=True)
+    when = faults.starts(bench.year, "2013-07-08", asked.every)
+    keep(asked.out, {"faults": report.broken(faults.measure(bench.judge, when, asked.cache))})
+    print(f"{asked.out}, {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
