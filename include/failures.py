@@ -55,8 +55,11 @@ def failed(task: Task, error: str, time: str) -> Alert:
     )
 
 
-def late(dag_id: str, run_id: str, queued: str, state: str, time: str, manual: bool = False) -> Alert:
-    """A run that has not ended at its deadline. Each late run is told of once. `queued`: wall time, ISO."""
+def late(dag_id: str, run_id: str, queued: str, state: str, time: str, manual: bool = False) -> Alert | None:
+    """A run that has not ended at its deadline. Each late run is told of once. `queued`: wall time, ISO. None for one
+    that failed before it, whose deadline Airflow keeps: that has been told of."""
+    if state == "failed":
+        return None
     return Alert(
         group=f"late/{dag_id}",
         state=run_id,

@@ -41,10 +41,9 @@ def tell(state: Settings, context: Mapping[str, Any]) -> bool:
     time = data_time(state, datetime.now(UTC))
     if "deadline" in context:
         run = context["dag_run"]
-        if run["state"] == "failed":  # before its deadline, which Airflow keeps: that has been told of
-            return False
         queued, manual = str(run["queued_at"]), run["run_type"] == "manual"
-        return alerts.send(state, failures.late(run["dag_id"], run["dag_run_id"], queued, run["state"], time, manual))
+        missed = failures.late(run["dag_id"], run["dag_run_id"], queued, run["state"], time, manual)
+        return missed is not None and alerts.send(state, missed)
     if "ti" not in context:
         return False
     alert = failures.failed(_task(context), _said(context.get("exception")), time)
@@ -151,6 +150,7 @@ def _apprise(address: str) -> Callable[[Message], None]:
     def post(message: Message) -> None:
         import apprise
 
+        logging.getLogger("apprise").setLevel(logging.INFO)  # at DEBUG it logs addresses, which hold tokens
         kinds = {alerts.PAGE: apprise.NotifyType.FAILURE, alerts.NOTICE: apprise.NotifyType.WARNING}
         # only the end of all that is open is a success: by it PagerDuty closes its incident
         kinds[delivery.GOOD] = apprise.NotifyType.INFO

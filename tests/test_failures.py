@@ -79,7 +79,10 @@ def test_a_person_who_triggered_the_run_is_not_woken() -> None:
 
 def test_a_late_run_is_over_when_a_later_one_goes_on(settings: Settings) -> None:
     alert = failures.late("ingest", "r1", "2026-11-21T10:00:00Z", "running", TIME)
+    assert alert is not None
     assert alerts.send(settings, alert)
+    assert not alerts.send(settings, alert)
+    assert failures.late("ingest", "r1", "2026-11-21T10:00:00Z", "failed", TIME) is None
     assert succeed(settings, PLAIN) == []
     assert succeed(settings, Task("train", "r2", "plan")) == []
     assert succeed(settings, replace(PLAIN, run_id="r2")) == ["late/ingest"]

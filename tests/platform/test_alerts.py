@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ def fails():
 
     boom(), each.expand(i=[1, 2, 3, 4]), skips()
 
-@dag(dag_id="dies", schedule=None, doc_md=__doc__, deadline=due(timedelta(seconds=40)), **COMMON)
+@dag(dag_id="dies", schedule=None, doc_md=__doc__, deadline=due(timedelta(seconds=60)), **COMMON)
 def dies():
     @task(retries=0)
     def killed():
@@ -180,23 +182,25 @@ def test_what_goes_wrong_reaches_a_person_once(started: Stack, receiver: Receive
     wait(lambda: all(airflow.get(f"/dags/{dag}").status_code == 200 for dag in dags))
     for dag in dags:
         airflow.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
-    runs, begun = [(dag, begin(dag)) for dag in dags[:4]], time.monotonic()
+    started_runs, begun = [(dag, begin(dag)) for dag in dags[:4]], time.monotonic()
     wait(lambda: "late/slow" in groups())
     (started.home / "go").touch()
-    wait(lambda: all(ended(dag, run) for dag, run in runs))
+    wait(lambda: all(ended(dag, run) for dag, run in started_runs))
     again = begin("fails")  # breaks in the same way: no news, but for the mapped tasks, of which it is a new failure
     wait(lambda: ended("fails", again))
-    runs = [("freeze", begin("freeze", reason=""))]
-    wait(lambda: ended(*runs[0]))
-    runs = [("freeze", begin("freeze", reason="holidays"))]
-    wait(lambda: ended(*runs[0]))
+    for reason in ("", "holidays"):
+        run = begin("freeze", reason=reason)
+        wait(partial(ended, "freeze", run))
 
     wait(lambda: "failed/dies/killed" in groups())
-    wait(lambda: time.monotonic() - begun > 50)  # the deadline of a run that failed before it: no news
+    wait(lambda: time.monotonic() - begun > 65)  # the deadline of a run that failed before it is no news
+    died = airflow.get(f"/dags/dies/dagRuns/{dict(started_runs)['dies']}").json()
+    took = datetime.fromisoformat(died["end_date"]) - datetime.fromisoformat(died["queued_at"])
+    late = ["late/slow"] + (["late/dies"] if took > timedelta(seconds=60) else [])
     told = alerts.sent(started.settings)
     assert (started.home / "tries").read_text().split() == ["boom"] * 4
     twice = ["failed/fails/each", "failed/freeze/change"]
-    assert sorted(groups()) == sorted(["late/slow", "failed/fails/boom", "failed/dies/killed", *twice, *twice])
+    assert sorted(groups()) == sorted([*late, "failed/fails/boom", "failed/dies/killed", *twice, *twice])
     boom = next(alert for alert in told if alert["group"] == "failed/fails/boom")
     assert boom["cause"] == "RuntimeError: it broke at row 17"
     assert boom["action"].endswith("red: that is its nature.")
@@ -210,5 +214,10 @@ def test_what_goes_wrong_reaches_a_person_once(started: Stack, receiver: Receive
     wait(lambda: len(receiver.got[service]) == len(receiver.got[hook]))
     assert f"{started.url}/dags/slow/runs/" in receiver.texts(service)
     assert {one["type"] for one in receiver.got[service]} >= {"failure"}
+    command = [sys.executable, "-m", "scripts.alerts", "--test"]
+    tested = subprocess.run(command, env=environment(started), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "webhook: took it" in tested.stdout
+    assert "ratchet_alerts.0: took it" in tested.stdout
+    assert receiver.got[service][-1]["type"] == "success" or alerts.unresolved(started.settings)
     held = [path for path in started.home.rglob("*") if path.is_file() and "secrets" not in path.parts]
     assert [path for path in held if SECRET.encode() in path.read_bytes()] == []
