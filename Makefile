@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts bench-replay clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts bench-replay clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -67,6 +67,12 @@ screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chr
 
 why: setup ## where a model version comes from: make why VERSION=1; what was live when: make why AT=2026-11-21T10:00Z
 	@$(STACK) exec python -m scripts.why $(if $(VERSION),'$(VERSION)') $(if $(AT),--at '$(AT)')
+
+alerts: setup ## what is open; make alert-test sends a test through every channel
+	@$(STACK) exec python -m scripts.alerts
+
+alert-test: setup ## a test alert through every channel, and which of them took it
+	@$(STACK) exec python -m scripts.alerts --test
 
 reproduce: setup ## train a model version again from its manifest: make reproduce VERSION=1
 	@$(STACK) exec python -m scripts.reproduce $(VERSION)
