@@ -66,6 +66,7 @@ def _routes() -> FastAPI:
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI, Request, Response
+    from fastapi.responses import RedirectResponse
 
     app = FastAPI(title="Ratchet reports", docs_url=None, redoc_url=None, openapi_url=None)
     may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
@@ -76,7 +77,10 @@ def _routes() -> FastAPI:
             "{MAP_INDEX}",
             "-1",
         ):  # what Airflow's template of the tab leaves for a task that is not mapped
-            rest = rest.removeprefix(unmapped + "/") if rest != unmapped else ""
+            if rest.startswith(unmapped + "/"):  # one address a page, so that its links to the task beside it hold
+                rest = rest.removeprefix(unmapped + "/")
+                return RedirectResponse("../" * (rest.count("/") + 1) + quote(rest), headers=_HEADERS)
+            rest = "" if rest == unmapped else rest
         # "~" means all DAGs to Airflow: what was asked for must be one DAG, and that one is what is served
         found = pages.find(settings(), dag_id, run_id, task_id, rest) if dag_id != "~" else None
         if found is None:

@@ -92,8 +92,28 @@ def test_a_run_id_may_arrive_encoded_twice(visit: Visit) -> None:
 @pytest.mark.parametrize("index", ["{MAP_INDEX}", "-1"])
 def test_the_tab_of_a_task_that_is_not_mapped(visit: Visit, index: str) -> None:
     path = url("sample", quote(RUN, safe=""), "hello", index)
-    assert visit("viewer").get(path).text == PAGE
-    assert visit("viewer").get(path + "index.html").text == PAGE
+    for address in (path, path + "index.html"):
+        answer = visit("viewer").get(address, follow_redirects=True)
+        assert (answer.status_code, answer.text) == (200, PAGE)
+
+
+@pytest.mark.parametrize("index", ["{MAP_INDEX}/", "-1/", ""])
+def test_a_page_links_to_that_of_the_task_beside_it(visit: Visit, index: str) -> None:
+    """From the tab as from the link: a relative address is resolved by where the page has come from."""
+    here = visit("viewer").get(url("sample", RUN, "hello") + index, follow_redirects=True).url
+    beside = visit("viewer").get(here.join("../many/0/index.html"), follow_redirects=True)
+    assert beside.url.path == visit("viewer").get(url("sample", RUN, "many", "0") + "index.html").url.path
+    deep = visit("viewer").get(url("sample", RUN, "hello") + index + "day/none.html", follow_redirects=True)
+    assert deep.status_code == 404
+    assert deep.url.path.endswith("/hello/day/none.html")
+
+
+def test_a_redirect_of_a_page_leads_nowhere_else(visit: Visit) -> None:
+    path = url("sample", RUN, "hello")
+    for walk in ("-1//elsewhere.example/", "-1/%2F%2Felsewhere.example", "-1/%5Celsewhere.example"):
+        answer = visit("viewer").get(path + walk)
+        assert answer.headers.get("location", "..").startswith("..")
+    assert visit(None).get(path + "-1/").status_code in (401, 403)
 
 
 def test_a_task_without_a_page_says_so(visit: Visit) -> None:
