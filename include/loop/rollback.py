@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -44,14 +45,26 @@ def _plan(run: Run) -> Job:
     if good == bad:
         raise Stop(f"version: {good} is the champion already; nothing was changed")
     try:
-        book.version(ledger, name, good)
+        entry = book.version(ledger, name, good)
     except book.UnknownVersion as error:
         raise Stop(f"version: {error}; nothing was changed") from error
     if good not in {row["champion"] for row in deployed}:
         raise Stop(
             f"version: {good} was never champion; a rollback goes back, `release` is the way on. Nothing was changed"
         )
+    if gone := _gone(run, entry):
+        raise Stop(
+            f"version: {good} has lost its {gone}; docs/retention.md says how long they are kept. Name a later "
+            "champion. Nothing was changed"
+        )
     return {"model": name, "version": good, "bad": bad, "reason": reason, "as_of": run.now()}
+
+
+def _gone(run: Run, entry: book.Version) -> str:
+    """What of a version the rehearsal would miss; empty: nothing."""
+    frames = (Path(entry.frame["uri"]), run.settings.frames / f"{entry.frame['hash']}.parquet")
+    missing = [] if Path(entry.bundle["uri"]).exists() else ["bundle"]
+    return " and its ".join([*missing, *([] if any(f.exists() for f in frames) else ["training frame"])])
 
 
 def _before(run: Run, deployed: list[Job], bad: int) -> int | None:

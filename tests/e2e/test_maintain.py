@@ -20,7 +20,7 @@ from include.crashpoints import AT, LOG
 from include.features import store
 from include.files import read_json
 from include.loop import maintain, rollback
-from include.loop.run import Run, Skip
+from include.loop.run import Run, Skip, Stop
 from include.models.flights_on_time.spec import SPEC
 from include.release import ledger as book
 from include.settings import Retention, Settings
@@ -48,12 +48,15 @@ def run(
 def old(trained: Settings, tmp_path: Path) -> Iterator[Settings]:
     """A copy of `trained`, 400 days on: version 1 was champion, version 2, of the same making, is. Version 3 was
     entered and never released; its files are others. Beside them old and young things of every kind, strange ones."""
-    settings = local(copy_home(trained.home, tmp_path / "var"))
-    home, ledger = settings.home, book.connect(settings.ledger_url)
-    moved = {"uri": lambda ref: {**ref, "uri": ref["uri"].replace(str(trained.home), str(home))}}["uri"]
+    # it lies where the original was, which is moved out of reach meanwhile: a reference finds the copy, or nothing
+    home, aside = trained.home, tmp_path / "aside"
+    home.rename(aside)
+    copy_home(aside, home)
+    outside = put(tmp_path, "outside.parquet", LATER)
+    settings = local(home)
+    ledger = book.connect(settings.ledger_url)
     first = book.version(ledger, SPEC.name, 1)
-    parts = {name: moved(getattr(first, name)) for name in ("frame", "bundle", "bento")}
-    book.add_version(ledger, book.Version(**{**vars(first), **parts, "version": 2}))
+    book.add_version(ledger, book.Version(**{**vars(first), "version": 2}))
     seen = book.current(ledger, SPEC.name)
     book.deploy(ledger, seen, book.Decision("p", SPEC.name, "promotion", "t", "better", END, 2), 2, None)
     for place in (*PLACES.values(), *STRANGERS):
@@ -69,14 +72,16 @@ def old(trained: Settings, tmp_path: Path) -> Iterator[Settings]:
     book.add_version(ledger, book.Version(**third))
     put(home, f"snapshots/{'d' * 64}/", YOUNG)
     put(home, f"reports/train/{'young'}/", YOUNG)
-    (home / "frames" / f"{'e' * 64}.parquet").symlink_to(trained.home / "ledger.db")
+    (home / "frames" / f"{'e' * 64}.parquet").symlink_to(outside)
     before = Path.cwd()
     os.chdir(home)  # MLflow's files without a server go to the working directory
     yield settings
     os.chdir(before)
+    shutil.rmtree(home)
+    aside.rename(home)
 
 
-def test_after_a_clean_what_must_work_works_and_the_rest_is_gone(old: Settings, trained: Settings) -> None:
+def test_after_a_clean_what_must_work_works_and_the_rest_is_gone(old: Settings) -> None:
     before, given = tree(old.home), results(old)
     materialized = store.state(old)
     assert materialized is not None
@@ -93,12 +98,12 @@ def test_after_a_clean_what_must_work_works_and_the_rest_is_gone(old: Settings, 
     gone = {i["path"] for i in planned}
     assert {PLACES[k].rstrip("/") for k in PLACES} <= gone
     for ref in (given["frame"], given["snapshot"], given["fitted"]["bundle"], given["archive"], online):
-        assert Path(ref["uri"].replace(str(trained.home), str(old.home))).exists()
+        assert Path(ref["uri"]).exists()
     assert book.version(book.connect(old.ledger_url), SPEC.name, 3).mlflow_run == "0" * 32
     # strange and young things, links and what they lead to: as they were
     for place in (*STRANGERS, f"snapshots/{'d' * 64}", "reports/train/young", f"frames/{'e' * 64}.parquet"):
         assert left[place] == before[place], place
-    assert (trained.home / "ledger.db").is_file()
+    assert (old.home / "frames" / f"{'e' * 64}.parquet").read_text() == "some bytes"
     # reports are packed, all else that went is gone
     assert "archive/2024-05/train/manual__2026-01-01.tar.gz" in left or any(k.startswith("archive/") for k in left)
     assert not any(f"{k}/".startswith(f"{path}/") for path in gone for k in left)
@@ -174,6 +179,15 @@ def test_what_nobody_uses_is_told_once(old: Settings) -> None:
     maintain.idle(run(old, "idle", as_of="2013-06-01T00:00:00Z"))
     told = [a for a in alerts.sent(old) if a["group"] == "unused"]
     assert [a["severity"] for a in told] == ["notice"]
+
+
+def test_a_rollback_to_what_was_cleaned_away_says_so(old: Settings) -> None:
+    entry = book.version(book.connect(old.ledger_url), SPEC.name, 1)
+    for part in ("bundle", "frame"):
+        (old.home / "gone").mkdir(exist_ok=True)
+        Path(getattr(entry, part)["uri"]).rename(old.home / "gone" / part)
+    with pytest.raises(Stop, match=r"version: 1 has lost its bundle and its training frame"):
+        rollback.plan(run(old, "plan", "rollback/x", reason="it is bad"))
 
 
 # -- killed --------------------------------------------------------------------------------------------------------
