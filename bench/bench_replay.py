@@ -92,7 +92,7 @@ class Bench:
             spread = tuple((min(m.log_loss for m in of), max(m.log_loss for m in of)) for of in (whole, reported))
         made = Policy(
             name, group, trainings, promotions, np.mean(losses, axis=0), _mean(whole), _mean(reported), spread
-        )  # type: ignore[arg-type]
+        )
         self.found.append(made)
         print(f"{name}: {trainings:g} trainings, {made.whole.log_loss:.4f}, {made.reported.log_loss:.4f}", flush=True)
         return made
@@ -175,21 +175,22 @@ def equal(bench: Bench) -> None:
 def loop(bench: Bench) -> tuple[Outcome, Outcome]:
     """The project's trigger, with and without its gate, and the calendar of as many trainings under the same rules."""
     judge, days = bench.judge, bench.year.days
-    alone = monitor.run(judge, monitor.asked(judge), gated=False, withheld=False)
+    alone = monitor.kept(judge, "trigger", monitor.asked(judge), gated=False, withheld=False)
     many = len(alone.trainings)
     bench.add("the project's trigger alone", ALONE, [adapt.served(bench.fits, alone.models)], many)
     margins = [bench.served(policies.spread(many, days, f)) for f in PHASES]
     bench.add(f"calendar of as many ({many})", ALONE, margins, many)
-    gated = monitor.run(judge, monitor.asked(judge), gated=True, withheld=True)
+    gated = monitor.kept(judge, "trigger", monitor.asked(judge), gated=True, withheld=True)
     count = len(gated.trainings)
     bench.add("trigger and gate", LOOP, [adapt.served(bench.fits, gated.models)], count, len(gated.promotions))
     for name, gate in (("calendar and gate", True), ("calendar, no gate", False)):
-        made = [monitor.run(judge, monitor.on(policies.spread(count, days, f)), gate, True) for f in GATED_PHASES]
+        schedules = [policies.spread(count, days, f) for f in GATED_PHASES]
+        made = [monitor.kept(judge, f"on {s}", monitor.on(s), gate, withheld=True) for s in schedules]
         promoted = float(np.mean([len(o.promotions) for o in made]))
         bench.add(
             f"{name}, {len(made)} phases", LOOP, [adapt.served(bench.fits, o.models) for o in made], count, promoted
         )
-    weekly = monitor.run(judge, monitor.on(policies.every(7, days)), True, True)
+    weekly = monitor.kept(judge, "weekly", monitor.on(policies.every(7, days)), gated=True, withheld=True)
     of = len(weekly.trainings), len(weekly.promotions)
     bench.add("weekly and gate", LOOP, [adapt.served(bench.fits, weekly.models)], *of)
     return alone, gated

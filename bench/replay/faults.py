@@ -23,7 +23,8 @@ from bench.replay.year import Array, Year
 from bench.scenarios import Plant, Rng, Scene
 from include import metrics
 from include.contracts import CLUSTER, TARGET, VIEWS
-from include.files import hash_value, read_json, write_json
+from include.files import hash_file, hash_value, read_json, write_json
+from include.monitoring import feed, verdict
 from include.training import boosted
 
 SPAN = 14  # days that a fault stays
@@ -81,7 +82,7 @@ def broken(year: Year, name: str, start: int) -> pd.DataFrame:
     begin, end = int(year.bounds[start]), int(year.bounds[start + SPAN])
     rows = year.rows.iloc[year.window(start, 7).start : end]
     rng = np.random.default_rng([start, *name.encode()])
-    made = FAULTS[name](Scene(rows, rows["sched_dep"], {}), year.times[start], rng)
+    made = FAULTS[name](Scene(rows, {}), year.times[start], rng)
     return made.rows.iloc[begin - end :]
 
 
@@ -172,9 +173,13 @@ def _trained(judge: Judge, of: Case, alarms: Sequence[int], losses: Array) -> di
         if after - last < REST:
             continue
         last, known, since = after, int(year.known[of.start + after]), int(year.bounds[of.start + after])
-        x = of.rows[list(spec.features)].to_numpy(np.float32)
-        model = boosted.fit(x[:known], of.y[:known], spec.features, judge.fits.params, judge.fits.seed)
-        made[since - begin :] = metrics.log_loss(of.y[since:], sigmoid(boosted.margin(model, x[since:])))
+        if of.name == SOUND:
+            p = judge.fits.p(known, slice(since, len(of.y)))
+        else:
+            x = of.rows[list(spec.features)].to_numpy(np.float32)
+            model = boosted.fit(x[:known], of.y[:known], spec.features, judge.fits.params, judge.fits.seed)
+            p = sigmoid(boosted.margin(model, x[since:]))
+        made[since - begin :] = metrics.log_loss(of.y[since:], p)
     return {"days": alarms[0], "action": "retrain", "loss": float(made.mean())}
 
 
@@ -187,7 +192,8 @@ def starts(year: Year, first: str, every: int) -> list[int]:
 def measure(judge: Judge, when: Sequence[int], folder: Path) -> list[dict[str, Any]]:
     """Every fault at every start. What was measured is kept, for the same limits and models."""
     limits = judge.spec.model_dump(mode="json", include={"triggers", "feed"})
-    kept = hash_value([limits, judge.fits.params, SPAN, REST, OLD, PSI])
+    code = [hash_file(Path(str(module.__file__))) for module in (feed, verdict, scenarios)]
+    kept = hash_value([limits, code, judge.fits.params, SPAN, REST, OLD, PSI])
     told = []
     for name in FAULTS:
         for start in when:

@@ -7,8 +7,9 @@ model serves from its cut-off on, as it does in the policies that it is compared
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from bench.replay.year import Array, Year
 from include.contracts import CLUSTER
 from include.evaluation import evidence as evaluation
 from include.evaluation import gate
+from include.files import hash_file, hash_value, read_json, write_json
 from include.models.spec import ModelSpec
 from include.monitoring import evidence, feed, governor, verdict
 from include.times import iso
@@ -123,6 +125,18 @@ def run(judge: Judge, wants: Callable[[Champion, int, Outcome], bool], gated: bo
                 told.promotions.append(day)
         told.models.append(champion.rows)
     return told
+
+
+def kept(
+    judge: Judge, name: str, wants: Callable[[Champion, int, Outcome], bool], gated: bool, withheld: bool
+) -> Outcome:
+    """`run`, once for the same spec, models and code that judges: its outcome lies beside the fits."""
+    code = [hash_file(Path(str(module.__file__))) for module in (evidence, feed, verdict, governor, gate, evaluation)]
+    asked = [name, gated, withheld, judge.spec.model_dump(mode="json"), code]
+    path = judge.fits.folder / f"outcome-{hash_value(asked)[:16]}.json"
+    if not path.exists():
+        write_json(path, asdict(run(judge, wants, gated, withheld)))
+    return Outcome(**read_json(path))
 
 
 def on(schedule: Sequence[int]) -> Callable[[Champion, int, Outcome], bool]:

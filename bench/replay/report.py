@@ -35,7 +35,7 @@ class Policy:
     losses: Array
     whole: Measured
     reported: Measured
-    spread: tuple[tuple[float, float], tuple[float, float]] | None = None
+    spread: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
