@@ -187,13 +187,13 @@ def _age(spec: ModelSpec, days: float) -> Finding:
 
 
 def _surprise(spec: ModelSpec, performance: Mapping[str, Any]) -> Finding:
-    """Fires on the mean only when its interval lies above zero too: one stormy day is no reason."""
+    """Fires when the whole interval lies above the limit: a few stormy days move the mean, and are no reason."""
     surprise, limit = performance["surprise"], spec.triggers.max_surprise
     if surprise is None:
         return _finding("surprise", "trigger", False, None, limit, "nats", "surprise cannot be told without labels")
     found = Estimate.model_validate(dict(surprise))
     reason = f"log loss is {found.value:+.4f} {_span(found)} nats above what the champion itself expects"
-    fired = found.value > limit and found.low is not None and found.low > 0
+    fired = found.low is not None and found.low > limit
     return _finding("surprise", "trigger", fired, found.value, limit, "nats", reason, found)
 
 
@@ -203,7 +203,7 @@ def _score(spec: ModelSpec, psi: float | None, performance: Mapping[str, Any]) -
     if psi is None:
         return _finding("score", "trigger", False, None, limit, "PSI", "too few flights to tell the drift of the score")
     reason, surprise = f"the score's PSI is {psi:.3f}", performance["surprise"]
-    cleared = surprise is not None and surprise["value"] <= spec.triggers.max_surprise
+    cleared = surprise is not None and surprise["low"] is not None and surprise["low"] <= 0
     if psi > limit and cleared:
         reason += ", and labels clear it"
     return _finding("score", "trigger", psi > limit and not cleared, psi, limit, "PSI", reason)
