@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     # the clock: data = anchor + speed x (wall - start); see include/clock.py
     history_start: UtcTime = datetime(2013, 1, 1, 5, tzinfo=UTC)  # midnight in New York
-    anchor: UtcTime = datetime(2013, 3, 25, tzinfo=UTC)
+    anchor: UtcTime = datetime(2013, 4, 27, tzinfo=UTC)
     speed: float = Field(default=1.0, gt=0, le=10_000)
 
     mlflow_uri: str = "http://127.0.0.1:5000"
@@ -81,8 +81,6 @@ class Settings(BaseSettings):
 
     look_seconds: float = Field(default=30.0, gt=0)  # wall time between two looks at a release
     alert_webhook: str = ""  # alerts are posted there as {"text": …}; empty: only to alerts/alerts.jsonl under home
-    alert_connection: str = "ratchet_alerts"  # Airflow connections of the type Apprise: all alerts go there,
-    page_connection: str = "ratchet_pages"  # and those that should wake somebody also there (docs/alerts.md)
     alert_connection: str = "ratchet_alerts"  # Airflow connections of the type Apprise: all alerts go there,
     page_connection: str = "ratchet_pages"  # and those that should wake somebody also there (docs/alerts.md)
     retention: Retention = Retention()  # what `maintain` keeps, and how long
