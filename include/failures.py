@@ -61,7 +61,7 @@ def late(dag_id: str, run_id: str, queued: str, state: str, time: str, manual: b
     if state == "failed":
         return None
     return Alert(
-        group=f"late/{dag_id}",
+        group=f"run/{dag_id}",
         state=run_id,
         title=f"{dag_id}: a run is late",
         cause=f"It was queued at {queued} (wall time) and is {state} after its deadline.",
@@ -97,7 +97,7 @@ def over(task: Task, open_: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, 
         # one instance of a mapped task says nothing of the others, and no task how late its own run will be
         if one["group"] == task.group and not (here and task.index >= 0):
             yield task.group, f"{task.dag_id}: {task.task_id} succeeded"
-        elif one["group"] == f"late/{task.dag_id}" and not here:
+        elif one["group"] == f"run/{task.dag_id}" and not here:
             yield one["group"], f"{task.dag_id}: a later run goes on"
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +15,7 @@ from include import alerts, delivery
 from include.alerts import Alert
 from include.delivery import Channel, Message
 from include.settings import ROOT, Settings
+from tests.receiving import Receiver, receiving
 
 TIME = "2013-03-25T12:00:00+00:00"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -26,38 +23,13 @@ BAD = Alert(
     "feed/weather", "stale", "The weather is stale", "No row for 9 h.", "Mend the feed.", TIME, runbook="ingest"
 )
 ALL, PAGES = "all", "pages"
-
-
-@dataclass
-class Receiver:
-    """A server that keeps what it is sent, and answers `status`."""
-
-    url: str = ""
-    status: int = 200
-    got: list[dict[str, Any]] = field(default_factory=list)
+HOOK = "/hook/s3cret"
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    state = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if state.status < 400:
-                state.got.append(body)
-            self.send_response(state.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}/hook/s3cret"
-    yield state
-    server.shutdown()
-    server.server_close()
+    with receiving() as state:
+        yield state
 
 
 @pytest.fixture
@@ -66,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def deliver(settings: Settings, receiver: Receiver, after: float = 0.0) -> int:
-    channels = {"webhook": delivery.webhook(receiver.url)}
+    channels = {"webhook": delivery.webhook(receiver.address(HOOK))}
     return delivery.deliver(settings, lambda: channels, NOW + timedelta(seconds=after), "http://airflow:8080")
 
 
@@ -78,11 +50,15 @@ def test_a_repeat_sends_nothing_a_change_sends_its_end_sends_once(settings: Sett
     for _ in range(2):
         alerts.resolve(settings, BAD.group, "The weather is fresh", TIME)
         deliver(settings, receiver)
-    assert [[alert["state"] for alert in one["alerts"]] for one in receiver.got] == [["stale"], ["gone"], ["resolved"]]
-    first = receiver.got[0]["text"]
+    assert [[alert["state"] for alert in one["alerts"]] for one in receiver.at(HOOK)] == [
+        ["stale"],
+        ["gone"],
+        ["resolved"],
+    ]
+    first = receiver.at(HOOK)[0]["text"]
     for said in ("The weather is stale", "No row for 9 h.", "Mend the feed.", "http://airflow:8080/dags/ingest"):
         assert said in first
-    assert receiver.got[-1]["text"] == "Resolved: The weather is fresh"
+    assert receiver.at(HOOK)[-1]["text"] == "Resolved: The weather is fresh"
 
 
 def test_what_is_pending_at_one_moment_is_one_message_pages_first(settings: Settings, receiver: Receiver) -> None:
@@ -90,7 +66,7 @@ def test_what_is_pending_at_one_moment_is_one_message_pages_first(settings: Sett
     alerts.send(settings, replace(BAD, group="b", title="B"))
     alerts.send(settings, replace(BAD, group="c", title="C"))
     assert deliver(settings, receiver) == 1
-    (one,) = receiver.got
+    (one,) = receiver.at(HOOK)
     assert [alert["title"] for alert in one["alerts"]] == ["B", "C", "A"]
     assert one["text"].index("B") < one["text"].index("C") < one["text"].index("A")
 
@@ -99,21 +75,21 @@ def test_what_is_pending_at_one_moment_is_one_message_pages_first(settings: Sett
 def test_a_channel_that_is_down_delays_and_loses_nothing(
     settings: Settings, receiver: Receiver, status: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    up = receiver.url
+    up = receiver.port
     alerts.send(settings, replace(BAD, group="before"))
     deliver(settings, receiver)
     if status is None:
-        receiver.url = "http://127.0.0.1:1/hook/s3cret"  # nobody listens there
+        receiver.port = 1  # nobody listens there
     else:
         receiver.status = status
     alerts.send(settings, BAD)
     alerts.send(settings, replace(BAD, state="gone"))
     assert deliver(settings, receiver, 0) == 0
-    receiver.status, receiver.url = 200, up
+    receiver.status, receiver.port = 200, up
     assert deliver(settings, receiver, 30) == 0  # left alone for a minute: no step waits for it again and again
     assert deliver(settings, receiver, 90) == 1
     assert deliver(settings, receiver, 180) == 0
-    assert [[alert["state"] for alert in one["alerts"]] for one in receiver.got] == [["stale"], ["stale", "gone"]]
+    assert [[alert["state"] for alert in one["alerts"]] for one in receiver.at(HOOK)] == [["stale"], ["stale", "gone"]]
     assert "did not take 2 alerts" in caplog.text
     written = [path.read_text() for path in settings.alerts.parent.iterdir()]
     assert all("s3cret" not in text for text in [caplog.text, *written])
@@ -123,11 +99,11 @@ def test_one_channel_that_is_down_holds_up_no_other(settings: Settings, receiver
     def down(_: Message) -> None:
         raise ConnectionError("down")
 
-    channels = {"first": Channel(down), "webhook": delivery.webhook(receiver.url)}
+    channels = {"first": Channel(down), "webhook": delivery.webhook(receiver.address(HOOK))}
     alerts.send(settings, BAD)
     for minute in range(3):
         delivery.deliver(settings, lambda: channels, NOW + timedelta(minutes=2 * minute))
-    assert len(receiver.got) == 1
+    assert len(receiver.at(HOOK)) == 1
     assert len(delivery.pending(settings, "first")) == 1
     assert delivery.pending(settings, "webhook") == []
 
@@ -162,7 +138,7 @@ def test_very_many_are_still_one_message_that_a_channel_can_take(settings: Setti
     for i in range(50):
         alerts.send(settings, replace(BAD, group=str(i), title=f"alert {i}"))
     deliver(settings, receiver)
-    (one,) = receiver.got
+    (one,) = receiver.at(HOOK)
     assert "and 30 more" in one["text"]
     assert len(one["alerts"]) == 50
 
@@ -175,6 +151,21 @@ def test_where_nothing_is_pending_no_channel_is_even_asked_for(settings: Setting
     alerts.send(settings, BAD)
     deliver(settings, receiver)
     assert delivery.deliver(settings, never, NOW) == 0
+
+
+def test_what_is_raised_while_another_delivers_goes_out_with_it(settings: Settings) -> None:
+    """Who finds the delivery taken leaves at once, and waits for nobody: the one that has it looks again."""
+    got: list[list[str]] = []
+
+    def post(message: Message) -> None:
+        got.append([alert["state"] for alert in message.alerts])
+        if len(got) < 3:
+            alerts.send(settings, replace(BAD, state=str(len(got))))
+            assert delivery.deliver(settings, lambda: {}, NOW) == 0
+
+    alerts.send(settings, BAD)
+    assert delivery.deliver(settings, lambda: {"channel": Channel(post)}, NOW) == 3
+    assert got == [["stale"], ["1"], ["2"]]
 
 
 _DELIVER = """
@@ -192,9 +183,9 @@ for i in range(15):
 
 
 def test_processes_that_deliver_at_the_same_moment_send_each_alert_once(settings: Settings, receiver: Receiver) -> None:
-    command = [sys.executable, "-c", _DELIVER, str(settings.home), receiver.url]
+    command = [sys.executable, "-c", _DELIVER, str(settings.home), receiver.address(HOOK)]
     running = [subprocess.Popen([*command, str(i)], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) for i in range(3)]
     assert [one.wait() for one in running] == [0, 0, 0]
-    got = [alert["id"] for one in receiver.got for alert in one["alerts"]]
+    got = [alert["id"] for one in receiver.at(HOOK) for alert in one["alerts"]]
     assert got == [alert["id"] for alert in alerts.sent(settings)]
     assert len(got) == 45

@@ -85,7 +85,7 @@ def test_a_late_run_is_over_when_a_later_one_goes_on(settings: Settings) -> None
     assert failures.late("ingest", "r1", "2026-11-21T10:00:00Z", "failed", TIME) is None
     assert succeed(settings, PLAIN) == []
     assert succeed(settings, Task("train", "r2", "plan")) == []
-    assert succeed(settings, replace(PLAIN, run_id="r2")) == ["late/ingest"]
+    assert succeed(settings, replace(PLAIN, run_id="r2")) == ["run/ingest"]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from include.settings import ROOT
 from scripts.stack import control, processes, supervisor
 from scripts.stack.config import Stack, environment
 from tests.platform.conftest import make_stack
+from tests.receiving import Receiver, receiving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
 
@@ -94,43 +92,16 @@ fails(), dies(), slow(), quick()
 '''
 
 
-@dataclass
-class Receiver:
-    """A server that keeps what each path is sent."""
-
-    port: int = 0
-    got: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-
-    def texts(self, path: str) -> str:
-        return "\n".join(json.dumps(one) for one in self.got.get(path, []))
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    state = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.got.setdefault(self.path, []).append(body)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.port = server.server_port
-    yield state
-    server.shutdown()
-    server.server_close()
+    with receiving() as state:
+        yield state
 
 
 @pytest.fixture
 def started(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """Airflow's four components and nothing else, with a webhook and a connection."""
-    monkeypatch.setenv("RATCHET_ALERT_WEBHOOK", f"http://127.0.0.1:{receiver.port}/hook")
+    monkeypatch.setenv("RATCHET_ALERT_WEBHOOK", receiver.address("/hook"))
     monkeypatch.setenv("RATCHET_PRELOAD", "0")
     stack = make_stack(tmp_path)
     (stack.dags / "failing.py").write_text(DAGS)
@@ -139,7 +110,7 @@ def started(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch)
     stack.logs.mkdir()
     control.migrate(stack, lambda _: None)
     # from a file: what is given on the command line stands in Airflow's audit log
-    address = f"json://127.0.0.1:{receiver.port}/apprise/{SECRET}"
+    address = receiver.address(f"/apprise/{SECRET}", "json")
     connection = {"conn_type": "apprise", "extra": {"config": {"path": address}}}
     (tmp_path / "slack.json").write_text(json.dumps({"ratchet_alerts": connection}))
     add = ["connections", "import", str(tmp_path / "slack.json")]
@@ -183,7 +154,7 @@ def test_what_goes_wrong_reaches_a_person_once(started: Stack, receiver: Receive
     for dag in dags:
         airflow.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
     started_runs, begun = [(dag, begin(dag)) for dag in dags[:4]], time.monotonic()
-    wait(lambda: "late/slow" in groups())
+    wait(lambda: "run/slow" in groups())
     (started.home / "go").touch()
     wait(lambda: all(ended(dag, run) for dag, run in started_runs))
     again = begin("fails")  # breaks in the same way: no news, but for the mapped tasks, of which it is a new failure
@@ -196,7 +167,7 @@ def test_what_goes_wrong_reaches_a_person_once(started: Stack, receiver: Receive
     wait(lambda: time.monotonic() - begun > 65)  # the deadline of a run that failed before it is no news
     died = airflow.get(f"/dags/dies/dagRuns/{dict(started_runs)['dies']}").json()
     took = datetime.fromisoformat(died["end_date"]) - datetime.fromisoformat(died["queued_at"])
-    late = ["late/slow"] + (["late/dies"] if took > timedelta(seconds=60) else [])
+    late = ["run/slow"] + (["run/dies"] if took > timedelta(seconds=60) else [])
     told = alerts.sent(started.settings)
     assert (started.home / "tries").read_text().split() == ["boom"] * 4
     twice = ["failed/fails/each", "failed/freeze/change"]
@@ -209,15 +180,15 @@ def test_what_goes_wrong_reaches_a_person_once(started: Stack, receiver: Receive
     assert [a["state"] for a in told if a["group"] == "failed/freeze/change"][-1] == alerts.RESOLVED
 
     hook, service = "/hook", f"/apprise/{SECRET}"
-    wait(lambda: sum(len(one["alerts"]) for one in receiver.got[hook]) == len(told))
-    assert [alert["id"] for one in receiver.got[hook] for alert in one["alerts"]] == [alert["id"] for alert in told]
-    wait(lambda: len(receiver.got[service]) == len(receiver.got[hook]))
-    assert f"{started.url}/dags/slow/runs/" in receiver.texts(service)
-    assert {one["type"] for one in receiver.got[service]} >= {"failure"}
+    wait(lambda: sum(len(one["alerts"]) for one in receiver.at(hook)) == len(told))
+    assert [alert["id"] for one in receiver.at(hook) for alert in one["alerts"]] == [alert["id"] for alert in told]
+    wait(lambda: len(receiver.at(service)) == len(receiver.at(hook)))
+    assert f"{started.url}/dags/slow/runs/" in str(receiver.at(service))
+    assert {one["type"] for one in receiver.at(service)} == {"warning", "info"}  # by hand: notices, and good news
     command = [sys.executable, "-m", "scripts.alerts", "--test"]
     tested = subprocess.run(command, env=environment(started), cwd=ROOT, capture_output=True, text=True, check=True)
     assert "webhook: took it" in tested.stdout
     assert "ratchet_alerts.0: took it" in tested.stdout
-    assert receiver.got[service][-1]["type"] == "success" or alerts.unresolved(started.settings)
+    assert receiver.at(service)[-1]["type"] == "success" or alerts.unresolved(started.settings)
     held = [path for path in started.home.rglob("*") if path.is_file() and "secrets" not in path.parts]
     assert [path for path in held if SECRET.encode() in path.read_bytes()] == []
