@@ -83,13 +83,14 @@ def counts(made: pd.DataFrame, version: int, as_of: str, scheduled: Sequence[int
     }
 
 
-def log(spec: ModelSpec, rows: pd.DataFrame, p: np.ndarray[Any, Any], version: int, **changed: Any) -> pa.Table:
-    """Rows of the log of predictions: each row of a frame [n], answered with `p` [n] by `version` at its as-of.
+def log(spec: ModelSpec, rows: pd.DataFrame, p: np.ndarray[Any, Any], version: Any, **changed: Any) -> pa.Table:
+    """Rows of the log of predictions: each row of a frame [n], answered with `p` [n] by `version` (one, or [n]) at its
+    as-of.
 
     `changed`: columns of contracts.PREDICTIONS with other values, each one for all or [n].
     """
     own: dict[str, Any] = {
-        "prediction_id": [f"{version:02d}-{flight}" for flight in rows[ENTITY]],
+        "prediction_id": [f"{version}-{flight}" for flight in rows[ENTITY]],
         "role": ANSWER,
         "model": spec.name,
         "version": version,

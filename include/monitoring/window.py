@@ -300,7 +300,7 @@ CREATE TABLE labels AS SELECT flight_id, not_on_time FROM outcome SEMI JOIN stan
 """
 _ROWS = """
 SELECT
-    * EXCLUDE (probability, stale, own, "at"),
+    * EXCLUDE (probability, stale, given, own, "at"),
     "at" AS event_timestamp,
     strftime(timezone($zone, sched_dep), '%Y-%m-%d') AS local_date,
     hour(timezone($zone, sched_dep)) AS local_hour,
@@ -308,7 +308,8 @@ SELECT
     own AS probability,
     CASE WHEN error IS NULL AND NOT isnan(probability) THEN probability END AS answered,
     version AS answered_version,
-    stale <> '' AS stale
+    coalesce(stale <> '', false) AS stale,
+    coalesce(given, false) AS given
 FROM (SELECT * FROM seen SEMI JOIN standing USING (prediction_id) WHERE role = 'answer')
 LEFT JOIN own USING (prediction_id)
 LEFT JOIN labels USING (flight_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from bench import planted, windows
 from include import lake
-from include.contracts import CLUSTER, TARGET
+from include.contracts import CLUSTER, OUTCOME, SCHEDULE, TARGET
 from include.features import frame, snapshot
 from include.models.flights_on_time.spec import SPEC
 from include.monitoring import evidence
@@ -49,15 +50,30 @@ class Watched:
 
 
 @pytest.fixture(scope="session")
-def watched(history: Settings) -> Watched:
-    """Seven days of January after the nineteen that the champion was trained on; the newest labels are unknown."""
+def rows(history: Settings) -> pd.DataFrame:
+    """The training frame of the session's history: 28 days of flights with their features and labels."""
     versions, as_of = frame.take_versions(history), lake.catalog(history.lake)["as_of"]
     assert as_of is not None
     taken = snapshot.take(history, versions, history.history_start - timedelta(days=3), parse(as_of))
-    rows = frame.load(frame.build(history, SPEC, versions, taken, as_of, None))
+    return frame.load(frame.build(history, SPEC, versions, taken, as_of, None))
+
+
+@pytest.fixture(scope="session")
+def watched(rows: pd.DataFrame) -> Watched:
+    """Seven days of January after the nineteen that the champion was trained on; the newest labels are unknown."""
     old, window = rows[rows[CLUSTER] < "2013-01-20"], rows[rows[CLUSTER].between("2013-01-20", "2013-01-26")]
     champion = planted.fit(old, list(SPEC.features), 1)
     unknown = np.arange(len(window)) >= len(window) - 200
     window = window.assign(**{TARGET: window[TARGET].astype("Int64").mask(unknown)})
     made, summary = windows.of_frame(SPEC, window, planted.predict(champion, window), 1, NOW)
     return Watched(made, made["probability"].to_numpy(), old, planted.predict(champion, old), summary)
+
+
+@pytest.fixture
+def logging(history: Settings, tmp_path: Path) -> Settings:
+    """An installation with the schedule and the outcomes of the session's history, and a log of its own."""
+    settings = Settings(home=tmp_path / "var")
+    settings.lake.mkdir(parents=True)
+    for table in (SCHEDULE, OUTCOME):
+        (settings.lake / table.name).symlink_to(history.lake / table.name)
+    return settings
