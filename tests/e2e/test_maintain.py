@@ -60,7 +60,7 @@ def old(trained: Settings, tmp_path: Path) -> Iterator[Settings]:
     seen = book.current(ledger, SPEC.name)
     book.deploy(ledger, seen, book.Decision("p", SPEC.name, "promotion", "t", "better", END, 2), 2, None)
     for place in (*PLACES.values(), *STRANGERS):
-        put(home, place, LATER - timedelta(days=900))
+        put(home, place, LATER - timedelta(days=900 if place.startswith("archive") else 500))
     refused = {name: {**NOTHING, "hash": A} for name in ("frame", "bundle")}
     third = {
         **vars(first),
@@ -105,10 +105,9 @@ def test_after_a_clean_what_must_work_works_and_the_rest_is_gone(old: Settings) 
         assert left[place] == before[place], place
     assert (old.home / "frames" / f"{'e' * 64}.parquet").read_text() == "some bytes"
     # reports are packed, all else that went is gone
-    assert "archive/2024-05/train/manual__2026-01-01.tar.gz" in left or any(k.startswith("archive/") for k in left)
+    assert len([k for k in left if k.startswith("archive/") and k.endswith("/train/manual__2026-01-01.tar.gz")]) == 1
     assert not any(f"{k}/".startswith(f"{path}/") for path in gone for k in left)
-    # left to do: its own report, which was not there, and the one that was packed, which is too old for archives too
-    assert maintain.plan(run(old, "plan"))["kinds"] == {"report": 1, "archive": 1}
+    assert maintain.plan(run(old, "plan"))["kinds"] == {"report": 1}  # its own, which was not there the first time
     # and what must work works
     report = reproduce.reproduce(old, "1")
     assert report["identical"] is True
@@ -219,6 +218,9 @@ def _state(settings: Settings) -> dict[str, str]:
 def test_killed_after_any_write_and_run_again_it_ends_the_same(old: Settings, tmp_path: Path) -> None:
     os.chdir(tmp_path)
     home, kept, log = old.home, tmp_path / "kept", tmp_path / "points"
+    for table in (home / "lake").iterdir():  # three tables are as good as twenty, and seven times as fast
+        if table.is_dir() and table.name not in ("schedule", "outcome"):
+            shutil.rmtree(table)
     for number in range(3):
         rows: Any = pa.table({"ds": ["2013-01-01"], "x": [number]})
         write_deltalake(str(home / "lake" / "performance"), rows, mode="append", partition_by=["ds"])
