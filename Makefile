@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate serve bench-serving bench-scoring bench-rollouts bench-replay clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate bench-monitor serve bench-serving bench-scoring bench-rollouts bench-replay clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -79,6 +79,9 @@ reproduce: setup ## train a model version again from its manifest: make reproduc
 
 runbooks: setup ## docs/runbooks from the DAGs' docstrings
 	@$(PY) -m scripts.runbooks
+
+bench-monitor: setup ## how often the monitor errs on planted faults, sound weeks and a stable replay
+	@$(PY) -m bench.bench_monitor $(ARGS)
 
 serve: setup ## the prediction service of this installation alone, in the foreground (RATCHET_SERVICE_PORT)
 	@$(STACK) serve

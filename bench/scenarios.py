@@ -8,7 +8,7 @@ hour, severity) follows from a generator. `watch` then looks every morning as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import xgboost as xgb
 
 from bench import planted
 from include import metrics
-from include.contracts import CLUSTER, ENTITY, EVENT_TIME, PUBLICATION_LAG, TARGET, VIEWS
+from include.contracts import CLUSTER, ENTITY, EVENT_TIME, FEATURES, PUBLICATION_LAG, TARGET, VIEWS
 from include.models.spec import ModelSpec
 from include.monitoring import drift, feed, performance, verdict
 
@@ -54,6 +54,7 @@ class Scene:
     rows: pd.DataFrame
     scheduled: Mapping[str, int]
     touched: bool = False  # features or flights are others than the champion's `rows`
+    note: str = ""  # what was drawn
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,16 @@ def evidence(spec: ModelSpec, live: Champion, what: Scene, as_of: pd.Timestamp, 
         if not what.touched:
             live.cache[key] = found
     return {
-        "version": 1, "age_days": age, "performance": measured(spec, window, p), "feed": found,
+        "version": 1, "age_days": age, "performance": measured(spec, window, p, live.name), "feed": found,
         "drift": [], "score_psi": drift.psi(live.reference_p, p),
     }  # fmt: skip
 
 
-def measured(spec: ModelSpec, window: pd.DataFrame, p: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Coverage and surprise as performance.measure has them, without its slices and intervals of other metrics."""
+def measured(spec: ModelSpec, window: pd.DataFrame, p: np.ndarray[Any, Any], unseen: str) -> dict[str, Any]:
+    """Coverage and surprise of local dates from `unseen` on, as performance.measure has them; its slices and intervals
+    of other metrics, which decide nothing, are left out."""
+    kept = (window[CLUSTER].astype(str) >= unseen).to_numpy()
+    window, p = window[kept], p[kept]
     y, mature = performance.labels(spec, window), int(window["mature"].sum())
     known = np.isfinite(y)
     days = window[CLUSTER].astype(str).to_numpy()[known]
@@ -162,18 +166,20 @@ def watch(
     return told[lead:]
 
 
-def run(spec: ModelSpec, live: Champion, case: Case, seed: int, days: tuple[int, int] = (8, 14)) -> dict[str, Any]:
+def run(spec: ModelSpec, live: Champion, case: Case, seed: int, days: tuple[int, int] = (5, 12)) -> dict[str, Any]:
     """One planted case: it begins at a moment that the seed draws, `days` after the champion's training."""
     rng = np.random.default_rng([seed, *case.name.encode()])
     hour = rng.integers(24) if case.start is None else case.start
     since = pd.Timestamp(live.name, tz="UTC") + int(rng.integers(*days)) * DAY + int(hour) * HOUR
     sound = scene(live, since, case.looks)
-    told = watch(spec, live, case.plant(sound, since, rng), since, case.looks, lead=4 if case.kind == "model" else 0)
+    planted_ = case.plant(sound, since, rng)
+    told = watch(spec, live, planted_, since, case.looks, lead=4 if case.kind == "model" else 0)
     states = [v.state for v in told]
     first = next((i for i, s in enumerate(states) if s != "healthy"), None)
     reached = "healthy" if first is None else states[first]
     return {
-        "case": case.name, "champion": live.name, "seed": seed, "since": since.isoformat(), "states": states,
+        "case": case.name, "champion": live.name, "seed": seed, "since": since.isoformat(),
+        "note": planted_.note, "states": states,
         "reached": reached, "look": None if first is None else first + 1, "right": reached == case.wish,
         "causes": [] if first is None else [f.name for f in told[first].causes()],
         "reason": told[-1 if first is None else first].reason,
@@ -192,7 +198,7 @@ def after(what: Scene, since: pd.Timestamp) -> np.ndarray[Any, Any]:
 def put(what: Scene, where: np.ndarray[Any, Any], **values: Any) -> Scene:
     """Features `values` [n] take the place of what was there, at the rows `where`."""
     new = {f: np.where(where, v, what.rows[f]).astype(np.float32) for f, v in values.items()}
-    return changed(what, what.rows.assign(**new))
+    return replace(what, rows=what.rows.assign(**new), touched=True, note=", ".join(values))
 
 
 def sound(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:  # noqa: ARG001 — plants have one shape
@@ -228,11 +234,24 @@ def nulls(of_view: bool) -> Plant:
 
 def stuck(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:
     """One feature repeats the value it had at that moment, for every flight."""
-    names = [f for f in what.rows.columns if f in feed.FEATURES]
-    name = names[rng.integers(len(names))]
+
+    def plant(name: str) -> Scene:
+        there = after(what, since)
+        return put(what, there, **{name: what.rows.loc[~there, name].dropna().iloc[-1]})
+
+    return _one_that_differs(what, since, rng, plant)
+
+
+def _one_that_differs(what: Scene, since: pd.Timestamp, rng: Rng, plant: Callable[[str], Scene]) -> Scene:
+    """Plant on one feature; on another when it changes less than a tenth of the values: that is no fault (no rain)."""
+    names = [f for f in what.rows.columns if f in FEATURES]
     there = after(what, since)
-    before = what.rows.loc[~there, name].dropna()
-    return put(what, there, **{name: before.iloc[-1]})
+    for name in rng.permutation(names):
+        made = plant(str(name))
+        old, new = (part.rows.loc[there, name].to_numpy() for part in (what, made))
+        if ((old != new) & ~(np.isnan(old) & np.isnan(new))).mean() >= 0.1:
+            break
+    return made
 
 
 def stale(view: str, only_one: bool = False) -> Plant:
@@ -279,8 +298,11 @@ def twice(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:  # noqa: ARG001
 
 def shuffled(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:
     """The values of one feature belong to other flights of the same day."""
-    names = [f for f in what.rows.columns if f in feed.FEATURES]
-    return _shuffle(what, since, rng, [names[rng.integers(len(names))]])
+    order = _within(pd.factorize(what.rows[CLUSTER])[0], rng)
+    there = after(what, since)
+    return _one_that_differs(
+        what, since, rng, lambda name: put(what, there, **{name: what.rows[name].to_numpy()[order]})
+    )
 
 
 def shuffled_view(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:
@@ -316,11 +338,6 @@ def added(what: Scene, since: pd.Timestamp, rng: Rng) -> Scene:
     names = [f for view in HOURLY for f in OF[view.name] if f in what.rows]
     name = names[rng.integers(len(names))]
     return put(what, after(what, since), **{name: what.rows[name] + 2 * what.rows[name].std()})
-
-
-def _shuffle(what: Scene, since: pd.Timestamp, rng: Rng, names: Sequence[str]) -> Scene:
-    order = _within(pd.factorize(what.rows[CLUSTER])[0], rng)
-    return put(what, after(what, since), **{f: what.rows[f].to_numpy()[order] for f in names})
 
 
 def _within(group: np.ndarray[Any, Any], rng: Rng) -> np.ndarray[Any, Any]:
@@ -415,6 +432,7 @@ UNITS: tuple[tuple[str, Plant], ...] = (
 )
 FEED = 2  # looks within which a fault of the feed is to be seen: the first may fall right after its beginning
 WEEK = 7
+LONGER = 9  # the window must fill with what is new, and the finding must persist
 
 CASES: tuple[Case, ...] = (
     Case("sound week", "model", "healthy", WEEK, sound),
@@ -430,8 +448,8 @@ CASES: tuple[Case, ...] = (
     Case("a view's rows shuffled", "shuffled view", "incident", FEED, shuffled_view),
     Case("rows shifted", "shifted", "incident", FEED, shifted_rows),
     Case("other flights", "model", "healthy", WEEK, mix),
-    Case("concept flipped for a part", "model", "retrain", WEEK, flipped),
-    Case("effect of the hour reversed", "model", "retrain", WEEK, reversed_effect()),
+    Case("concept flipped for a part", "model", "retrain", LONGER, flipped),
+    Case("effect of the hour reversed", "model", "retrain", LONGER, reversed_effect()),
     Case("labels twice as late", "model", "healthy", WEEK, delayed(2)),
     Case("labels four times as late", "model", "healthy", WEEK, delayed(4)),
     Case("labels stop", "model", "insufficient", WEEK, unlabelled),

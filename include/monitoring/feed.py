@@ -435,7 +435,11 @@ def _worst_days(values: Array, day: Array, each: bool) -> tuple[Array, Array]:
     shares = counts / np.bincount(day[there])[place // len(seen)]
     worst = np.zeros(len(seen))
     np.maximum.at(worst, place % len(seen), shares)
-    return seen, worst if each else np.full(len(seen), worst.max())
+    if each:
+        return seen, worst
+    tops = np.zeros(int(day.max()) + 1)
+    np.maximum.at(tops, place // len(seen), shares)
+    return seen, np.full(len(seen), np.quantile(tops, 0.95))  # in the first days of history all rates are the prior
 
 
 def _is_gridded(values: Array, old: Array, day: Array) -> bool:
