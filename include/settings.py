@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     # the clock: data = anchor + speed x (wall - start); see include/clock.py
     history_start: UtcTime = datetime(2013, 1, 1, 5, tzinfo=UTC)  # midnight in New York
-    anchor: UtcTime = datetime(2013, 4, 27, tzinfo=UTC)
+    anchor: UtcTime = datetime(2013, 4, 30, tzinfo=UTC)
     speed: float = Field(default=1.0, gt=0, le=10_000)
 
     mlflow_uri: str = "http://127.0.0.1:5000"

@@ -25,8 +25,8 @@ _FLIGHT = {
     "flight": 727,
     "origin": "JFK",
     "dest": "BQN",
-    "sched_dep": "2013-04-27T23:59:00-04:00",
-    "sched_arr": "2013-04-28T03:50:00-04:00",
+    "sched_dep": "2013-04-30T23:59:00-04:00",
+    "sched_arr": "2013-05-01T03:50:00-04:00",
     "distance": 1576,
 }
 _GIVEN = {f.name: f.low for f in FEATURES.values()}  # any value within the bounds

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from include.settings import Settings
 
-FIRST_AS_OF = "2013-04-08T04:00:00+00:00"  # midnight in New York: three months of history
-CHANGE_AS_OF = "2013-04-15T04:00:00+00:00"
+FIRST_AS_OF = "2013-04-10T04:00:00+00:00"  # midnight in New York: three months of history
+CHANGE_AS_OF = "2013-04-17T04:00:00+00:00"
 # From 21 to 27 April 2013 US air traffic controllers were on furlough, and New York's airports ran late.
-LOOKS = ("2013-04-22", "2013-04-23", "2013-04-24", "2013-04-25", "2013-04-26")
+LOOKS = ("2013-04-24", "2013-04-25", "2013-04-26", "2013-04-27", "2013-04-28", "2013-04-29")
 LOOK = "T06:30:00+00:00"  # the hour of the monitor's schedule
-BROKEN, MENDED = "2013-04-26T18:00:00+00:00", "2013-04-27T00:00:00+00:00"
-_DAY_BEFORE = "2013-04-25T18:00:00+00:00"
+BROKEN, MENDED = "2013-04-29T18:00:00+00:00", "2013-04-30T00:00:00+00:00"
+_DAY_BEFORE = "2013-04-28T18:00:00+00:00"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def chapters(settings: Settings) -> tuple[Chapter, ...]:
             "A weather station repeats its last observation: an incident, and nothing is trained on it",
             "monitor",
             {"as_of": BROKEN},
-            asks=(_DAY_BEFORE, "2013-04-26T20:00:00+00:00"),
+            asks=(_DAY_BEFORE, "2013-04-29T20:00:00+00:00"),
             fault="stale weather",
         ),
         Chapter(
