@@ -78,6 +78,7 @@ class Settings(BaseSettings):
 
     mlflow_uri: str = "http://127.0.0.1:5000"
     ledger_uri: str = ""  # empty: SQLite under home
+    evidently_url: str = ""  # where `evidently ui` answers, for links to it; empty: nowhere
 
     look_seconds: float = Field(default=30.0, gt=0)  # wall time between two looks at a release
     alert_webhook: str = ""  # alerts are posted there as {"text": …}; empty: only to alerts/alerts.jsonl under home
