@@ -47,8 +47,11 @@ def fit(y: Array, p: Array, days: Array) -> Bend:
         q = _sigmoid(design @ weights)
         curve = (design * (q * (1 - q))[:, None]).T @ design + 1e-9 * np.eye(2)
         step = np.linalg.solve(curve, design.T @ (q - y))
+        # far from the answer a whole step of Newton's overshoots, and the next ones run away
+        while np.abs(step).max() > 1e-10 and _cost(design, weights - step, y) > _cost(design, weights, y):
+            step = step / 2
         weights = weights - step
-        if np.abs(step).max() < 1e-10:
+        if np.abs(step).max() <= 1e-10:
             break
     if not np.isfinite(weights).all() or weights[0] <= 0:
         return none
@@ -117,6 +120,12 @@ def measure(y: Array, p: Array, days: Array, threshold: float) -> dict[str, Any]
 
 def _means(told: dict[str, Array], of: Array) -> dict[str, float | None]:
     return {name: float(told[name][of].mean()) if of.any() else None for name in TOLD}
+
+
+def _cost(design: Array, weights: Array, y: Array) -> float:
+    """Mean log loss of the bent scores, nats."""
+    odds = design @ weights
+    return float((np.logaddexp(0.0, odds) - y * odds).mean())
 
 
 def _odds(p: Array) -> Array:
