@@ -30,9 +30,11 @@ Evidently's own UI.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import Asset, CronTriggerTimetable, dag
 
-from dags.shared import COMMON, step, time_field
+from dags.shared import COMMON, due, step, time_field
 from include.contracts import ASSET_RETRAIN
 
 RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
@@ -42,6 +44,7 @@ RETRAIN = Asset(name="retrain", uri=ASSET_RETRAIN)
     dag_id="monitor",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("30 6 * * *", timezone="UTC"),
+    deadline=due(timedelta(hours=2)),
     **COMMON,
     tags=["ratchet", "monitoring"],
     params={"as_of": time_field("Judge with what was known then. Empty: the clock.")},

@@ -11,7 +11,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from typing import IO, Any, Literal
@@ -90,6 +90,14 @@ def sent(settings: Settings) -> list[dict[str, Any]]:
 def unresolved(settings: Settings) -> list[dict[str, Any]]:
     """The last alert of each group that is not over, oldest first."""
     return still_open(sent(settings))
+
+
+def mentions(settings: Settings, groups: Iterable[str]) -> bool:
+    """Whether any of the groups was ever told of: cheap, for those that ask at each step."""
+    if not settings.alerts.exists():
+        return False
+    held = settings.alerts.read_bytes()
+    return any(canonical_json(group).encode() in held for group in groups)
 
 
 def still_open(told: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -33,6 +33,10 @@ class Task:
         return f"failed/{self.dag_id}/{self.task_id}"
 
     @property
+    def run_group(self) -> str:
+        return f"run/{self.dag_id}"
+
+    @property
     def link(self) -> str:
         return alerts.link(f"{self.dag_id}/{self.run_id}", self.task_id, self.index)
 
@@ -97,7 +101,7 @@ def over(task: Task, open_: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, 
         # one instance of a mapped task says nothing of the others, and no task how late its own run will be
         if one["group"] == task.group and not (here and task.index >= 0):
             yield task.group, f"{task.dag_id}: {task.task_id} succeeded"
-        elif one["group"] == f"run/{task.dag_id}" and not here:
+        elif one["group"] == task.run_group and not here:
             yield one["group"], f"{task.dag_id}: a later run goes on"
 
 

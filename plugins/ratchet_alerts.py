@@ -55,7 +55,10 @@ def tell(state: Settings, context: Mapping[str, Any]) -> bool:
 def recovered(state: Settings, context: Mapping[str, Any]) -> None:
     """A task has succeeded: what was told of its failure, or of an earlier run that was late, is over. Never raises."""
     try:
-        for group, title in failures.over(_task(context), alerts.unresolved(state)):
+        task = _task(context)
+        if not alerts.mentions(state, (task.group, task.run_group)):
+            return
+        for group, title in failures.over(task, alerts.unresolved(state)):
             alerts.resolve(state, group, title, data_time(state, datetime.now(UTC)))
     except Exception as error:
         _log.error("an alert may be open that is over: %s", error)

@@ -82,6 +82,13 @@ def test_a_torn_line_hides_no_other(settings: Settings) -> None:
         assert states in (["stale", "gone"], ["stale", "stale", "gone"]), cut  # the latter: only its end was torn off
 
 
+def test_whether_a_group_was_ever_told_of(settings: Settings) -> None:
+    assert not alerts.mentions(settings, [BAD.group])
+    alerts.send(settings, replace(BAD, cause='feed/flights "feed/planes"', group='the "odd" über'))
+    assert alerts.mentions(settings, ["none", 'the "odd" über'])
+    assert not alerts.mentions(settings, ["feed/flights", "the"])
+
+
 def test_foreign_lines_are_no_alerts(settings: Settings) -> None:
     settings.alerts.parent.mkdir()
     settings.alerts.write_bytes(b'[]\n7\n{"key": "old", "text": "old", "time": ""}\n\xff\xfe\n')
