@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate bench-monitor serve bench-serving bench-scoring bench-rollouts bench-replay clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate bench-monitor serve bench-serving bench-scoring bench-rollouts bench-replay bench-window clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -100,6 +100,9 @@ bench-rollouts: setup ## how often the rollout errs on planted releases
 
 bench-replay: setup ## does retraining pay: policies of a year, side by side, and what faults cost (half an hour)
 	@$(PY) -m bench.bench_replay $(ARGS)
+
+bench-window: setup ## seconds and memory of the monitor's look at ten million predictions
+	@$(PY) -m bench.bench_window $(ARGS)
 
 clean: ## stop everything and delete var/ (all data of this installation)
 	@[ ! -x $(PY) ] || $(STACK) down
