@@ -54,8 +54,7 @@ def add(settings: Settings, snapshot: SnapshotModel) -> Path:
         _dashboard(settings, folder, model)
         run = folder / SNAPSHOTS_DIR_NAME / f"{run_id(snapshot.metadata)}.json"
         if not run.exists() or read_json(run)["metadata"]["as_of"] <= snapshot.metadata["as_of"]:
-            _write(settings, run, _light(snapshot).dict())
-        reached("monitor.report.run")
+            _write(settings, run, _light(snapshot).dict(), "run")
     return run
 
 
@@ -143,8 +142,7 @@ def _dashboard(settings: Settings, folder: Path, model: str) -> None:
         panels=[*wanted.panels, *(panel for panel in found.panels if panel.id not in old)],
     )
     if merged != found:
-        _write(settings, folder / DASHBOARD_FILE_NAME, merged.dict())
-    reached("monitor.report.dashboard")
+        _write(settings, folder / DASHBOARD_FILE_NAME, merged.dict(), "dashboard")
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -157,16 +155,18 @@ def _project(settings: Settings, model: str) -> Path:
             (work / "project" / SNAPSHOTS_DIR_NAME).mkdir(parents=True)
             _dump(work / "project" / PROJECT_FILE_NAME, project.dict())
             shutil.rmtree(folder, ignore_errors=True)  # a folder without a project: nothing that Evidently knows
+            reached("monitor.report.project.beside")
             (work / "project").replace(folder)
-    reached("monitor.report.project")
+            reached("monitor.report.project")
     return folder
 
 
-def _write(settings: Settings, path: Path, value: Any) -> None:
+def _write(settings: Settings, path: Path, value: Any, what: str) -> None:
     with _beside(settings) as work:
         _dump(work / path.name, value)
-        reached("monitor.report.beside")
+        reached(f"monitor.report.{what}.beside")
         (work / path.name).replace(path)
+        reached(f"monitor.report.{what}")
 
 
 def _dump(path: Path, value: Any) -> None:

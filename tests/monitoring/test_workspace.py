@@ -26,7 +26,7 @@ from include.models.flights_on_time.spec import SPEC
 from include.settings import ROOT, Settings
 
 FEW = SPEC.model_copy(update={"features": ("temp", "distance")})
-POINTS = ("project", "dashboard", "beside", "run")
+POINTS = ("project.beside", "project", "dashboard.beside", "dashboard", "run.beside", "run")
 _fork = multiprocessing.get_context("fork")
 
 
@@ -212,25 +212,37 @@ def test_tasks_that_race_make_one_project(home: Settings, snapshots: dict[str, A
     assert {run.metadata["period"] for run in runs(home)} == {f"2013-04-0{day}" for day in range(1, 5)}
 
 
-@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_anywhere_it_can_be_read_and_done_again(
-    home: Settings, snapshots: dict[str, Any], point: str, again: bool
-) -> None:
-    """In a new project (`again`: over a run that is there), killed at each write: the UI starts, a retry is whole."""
+def test_killed_anywhere_it_can_be_read_and_done_again(home: Settings, snapshots: dict[str, Any], point: str) -> None:
+    """In a new project, killed before and after each write appears: the UI starts, a retry is whole."""
     from include.monitoring import workspace
 
-    if again:
-        workspace.add(home, snapshots["day"])
-    killed = _fork.Process(target=_add, args=(home, snapshots["day"], f"monitor.report.{point}"))
-    killed.start()
-    killed.join(60)
-    assert killed.exitcode == -signal.SIGKILL
-    assert len(runs(home)) == (again or point == "run")
+    _killed(home, snapshots["day"], point)
+    assert len(runs(home)) == (point == "run")
     workspace.add(home, snapshots["day"])
     assert len(runs(home)) == 1
-    left = {path.name for path in home.home.iterdir()}
-    assert left == {"evidently", ".evidently.lock"}
+    assert len(served(home)[0].read_dashboard(str(workspace.project_id(SPEC.name))).panels) == 16
+    assert {path.name for path in home.home.iterdir()} == {"evidently", ".evidently.lock"}
+
+
+@pytest.mark.parametrize("point", ["run.beside", "run"])
+def test_killed_over_a_run_there_is_the_old_one_or_the_new(
+    home: Settings, snapshots: dict[str, Any], point: str
+) -> None:
+    from include.monitoring import workspace
+
+    workspace.add(home, snapshots["day"])
+    newer = look(snapshots["day"], as_of="2013-04-08T09:00:00+00:00")
+    _killed(home, newer, point)
+    (run,) = runs(home)
+    assert run.metadata["as_of"] == (newer if point == "run" else snapshots["day"]).metadata["as_of"]
+
+
+def _killed(home: Settings, snapshot: Any, point: str) -> None:
+    task = _fork.Process(target=_add, args=(home, snapshot, f"monitor.report.{point}"))
+    task.start()
+    task.join(60)
+    assert task.exitcode == -signal.SIGKILL
 
 
 # -- the real UI ---------------------------------------------------------------------------------------------------
@@ -277,9 +289,7 @@ def test_a_running_ui_sees_what_is_added_and_lets_nobody_else_write(
     (project,) = until(ui, "/api/projects", lambda got: len(got) == 1)
     path = f"/api/projects/{project['id']}/snapshots"
     until(ui, path, lambda got: len(got) == 1)
-    killed = _fork.Process(target=_add, args=(home, snapshots["week"], "monitor.report.beside"))
-    killed.start()
-    killed.join(60)
+    _killed(home, snapshots["week"], "run.beside")
     workspace.add(home, look(snapshots["day"], as_of="2013-04-08T09:00:00+00:00"))
     workspace.add(home, look(snapshots["week"], model="other"))
     until(ui, path, lambda got: [run["metadata"]["as_of"][11:13] for run in got] == ["09"])
