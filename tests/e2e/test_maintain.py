@@ -197,7 +197,6 @@ def _all(dumped: dict[str, Any], environment: dict[str, str]) -> None:
     job = maintain.plan(run(settings, "plan"))
     done = maintain.clean(run(settings, "clean"), job)
     maintain.compact(run(settings, "compact"), job, done)
-    maintain.idle(run(settings, "idle"))
 
 
 def _child(settings: Settings, **environment: str) -> int | None:
