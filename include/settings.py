@@ -43,7 +43,7 @@ class Retention(BaseModel):
     inputs: Days = 90  # deliveries that could not be landed whole, rows that validation looked at
     reports: Days = 60  # then they are packed into archive/
     archive: Days = 730
-    evidently: Days = 180  # Evidently's snapshots
+    evidently: Days = 60  # Evidently's snapshots: its UI keeps each of them in memory
     airflow_logs: Days = 30
     stack_logs: Days = 30  # rotated ones; a living log is its program's
     refused: Days = 90  # log lines that are no predictions

@@ -172,7 +172,7 @@ def measure(run: Run, job: Job, seen: Job, audited: Job | None) -> Job:
     judged = verdict.judge(spec, found, looks(ledger, job["model"], job["as_of"]))
     file = write_json(run.page.parent / EVIDENCE, found)
     reached("monitor.measure.evidence")
-    page.write(judged, found, run.page)
+    page.write(judged, found, run.page, run.settings.evidently_url)
     reached("monitor.measure.page")
     common.record(run, job, "monitor", judged.reason, live.version, judged.model_dump(mode="json"))
     history.state(run.settings, job["model"], live.version, job["as_of"], history.rows(found["performance"]))
@@ -241,15 +241,19 @@ def report(run: Run, job: Job, seen: Job, judged: Job) -> Job:
 
     sides, found = _sides(run, job, seen), read_json(Path(judged["evidence"]))
     told: Job = {}
+    summaries = []
     for span in reports.SPANS:
         of = (sides.spec, sides.window, sides.p, sides.reference, sides.reference_p)
-        made = reports.make(*of, found, span)
+        made = reports.make(*of, found, span, sides.live.trained_until)
         if made is None:
             continue
         summary = reports.write(made, run.page.parent)
         reached("monitor.report.file")
         workspace.add(run.settings, made.snapshot)
+        summaries.append(summary)
         told[span] = {"period": summary["period"], "drifted_share": summary["drifted_share"]}
+    reports.index(summaries, run.page, run.settings.evidently_url)
+    reached("monitor.report.page")
     return told
 
 

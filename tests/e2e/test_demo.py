@@ -42,7 +42,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, str]:
-    return {"RATCHET_PORT": free_port(), "RATCHET_MLFLOW_PORT": free_port(), "RATCHET_SERVICE_PORT": free_port()}
+    return {
+        "RATCHET_PORT": free_port(),
+        "RATCHET_MLFLOW_PORT": free_port(),
+        "RATCHET_SERVICE_PORT": free_port(),
+        "RATCHET_EVIDENTLY_PORT": free_port(),
+    }
 
 
 def make(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -78,8 +83,7 @@ def check_releases(told: dict[str, Any], live: dict[str, Any]) -> None:
 
 
 def stack_of(clone: Path, ports: dict[str, str]) -> Stack:
-    airflow_port, mlflow, service = (int(port) for port in ports.values())
-    return Stack(Settings(home=clone / "var"), airflow_port, mlflow, service)
+    return Stack(Settings(home=clone / "var"), *(int(port) for port in ports.values()))
 
 
 def release_survives_kills(stack: Stack, waiting: dict[str, Any]) -> None:

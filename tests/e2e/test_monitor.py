@@ -74,7 +74,7 @@ def test_a_sound_week_is_told_in_numbers_and_asks_for_nothing(watched: Settings)
     assert told["audited"]["mismatched"] == 0  # the log's features are those that the lake has
     pages = watched.reports / "monitor" / "test"
     assert "Healthy" in (pages / "measure" / "index.html").read_text()
-    assert (pages / "report" / "evidently.html.gz").stat().st_size > 100_000
+    assert (pages / "report" / "day" / "evidently.html.gz").stat().st_size > 100_000
     entry = book.latest(common.ledger(run(watched, "measure")), "flights_on_time", "monitor")
     assert entry is not None
     assert entry["reason"] == told["judged"]["reason"]
