@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import planted, tables
+from bench import planted, tables, windows
 from include import lake, metrics
 from include.contracts import CLUSTER, ENTITY, TARGET, VIEWS
 from include.evaluation import evidence, gate
@@ -28,6 +28,7 @@ from include.loop import ingest
 from include.loop.run import Run
 from include.models.flights_on_time.spec import SPEC
 from include.monitoring import evidence as watched
+from include.monitoring import feed
 from include.monitoring import verdict as monitor
 from include.settings import Settings
 from include.times import iso, parse
@@ -176,15 +177,20 @@ def faults(held: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
 def watch(train: pd.DataFrame, held: pd.DataFrame, champion: Any, seed: int) -> list[dict[str, Any]]:
     """The monitor's verdict on each; the champion is taken to be 7 days old, so that age does not decide."""
     reference = train[train[CLUSTER].isin(np.sort(train[CLUSTER].unique())[-60:])]
-    before = planted.predict(champion, reference)
+    before, profile = planted.predict(champion, reference), feed.profile(SPEC, reference)
+    as_of = iso((held["sched_dep"].max() + SPEC.label_maturity).to_pydatetime())
     told = []
     for case, rows in faults(held, seed).items():
+        window, summary = windows.of_frame(SPEC, rows, planted.predict(champion, rows), 1, as_of)
         found = watched.collect(
-            SPEC, rows, planted.predict(champion, rows), reference, before, version="1",
-            trained_as_of="2013-03-01T00:00:00+00:00", as_of="2013-03-08T00:00:00+00:00",
+            SPEC, window, window["probability"].to_numpy(), reference, before, summary, version="1",
+            trained_as_of=iso(parse(as_of) - timedelta(days=7)), as_of=as_of, profile=profile,
         )  # fmt: skip
+        # the same at every look before: what fires persists
+        names = [f.name for f in monitor.judge(SPEC, found).findings if f.fired]
+        state = monitor.judge(SPEC, found, [{"version": 1, "fired": names}] * SPEC.triggers.persist[1]).state
         moved = sum(d["psi"] is not None and d["psi"] > SPEC.triggers.score_psi for d in found["drift"])
-        told.append({"case": case, "state": monitor.judge(SPEC.triggers, found).state, "moved": moved})
+        told.append({"case": case, "state": state, "moved": moved})
     return told
 
 

@@ -90,15 +90,15 @@ class Feed(Frozen):
 
     recent_hours: float = Field(default=24.0, gt=0)  # of predictions that the feed is judged by
     persist: tuple[int, int] = (1, 1)  # of looks: at night, one day of garbage is enough
-    nulls: float = Field(default=0.3, gt=0, lt=1)  # share missing, above training's worst day
-    stuck: float = Field(default=0.5, gt=0, lt=1)  # share of one value, above training's worst day
+    nulls: float = Field(default=0.45, gt=0, lt=1)  # share missing, above training's worst day
+    stuck: float = Field(default=0.65, gt=0, lt=1)  # share of one value, above training's worst day
     outside: float = Field(default=0.05, gt=0, lt=1)  # share beyond what is physically possible
     novel: float = Field(default=0.4, gt=0, lt=1)  # share between the values of a fixed set (whole knots), never seen
     keyed: float = Field(default=0.05, gt=0, lt=1)  # share of another constant of its key than ever (a distance)
     disagree: float = Field(default=0.2, gt=0, lt=1)  # share that differs within one key and hour
     frozen: float = Field(default=0.3, gt=0, lt=1)  # share that repeats the hour before, above training's worst day
     repeated: float = Field(default=0.3, gt=0, lt=1)  # share that repeats the day before, above training's worst day
-    jump: float = Field(default=1.9, gt=0)  # step of a day's median, in units of training's largest
+    jump: float = Field(default=1.5, gt=0)  # step of a day's median, in units of training's largest
     spread: float = Field(default=2.0, gt=0)  # doublings of a day's spread beyond training's range
     continuity: float = Field(default=0.35, gt=0, lt=2)  # rank correlation with the value before, below training's
     volume: float = Field(default=0.85, gt=0)  # doublings or halvings of a day's flights

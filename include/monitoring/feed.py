@@ -31,6 +31,8 @@ Array = np.ndarray[Any, Any]
 ZONE = ZoneInfo("America/New_York")  # of local dates
 DAILY_HOUR = 9  # UTC: from then on a day's own daily rows are what is served
 PROFILED_DAYS = 60  # newest days of the reference from which the ranges of daily statistics are taken
+SHORT = 20  # days: ranges of so few days are doubled, those of n days widened by SHORT / n
+LEVELS = ("origin_weather",)  # views whose level moves slowly; that of delays leaps whenever a storm begins
 MIN_ENTITIES = 12  # (entity, hour) rows below which a day's statistic says nothing
 FLIGHT = ("carrier", "flight", "origin", "dest")  # the same flight on another day
 KEYED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -111,6 +113,7 @@ def profile(spec: ModelSpec, reference: pd.DataFrame) -> Profile:
     newest = np.sort(reference[CLUSTER].astype(str).unique())[-PROFILED_DAYS:]
     days = reference[CLUSTER].astype(str)
     recent = reference[days.isin(newest).to_numpy()]
+    wider = 1 + SHORT / len(newest)  # few days show but part of what a sound feature does
     old = (days < newest[-max(1, len(newest) // 4)]).to_numpy()
     day = pd.factorize(days)[0]
     gridded = frozenset(f for f in spec.features if _is_gridded(reference[f].to_numpy(), old, day))
@@ -122,24 +125,23 @@ def profile(spec: ModelSpec, reference: pd.DataFrame) -> Profile:
         found["disagree"].update(zip(names, _disagree(table, np.ones(len(recent), bool)), strict=True))
         blocks = _blocks(view, table.slot)
         every = range(int(blocks.min()), int(blocks.max()) + 1)
-        for what, back in (("frozen", 1), ("repeated", 24)):
-            if back == 1 or view.cadence == "hourly":
-                same, known = _same(table, back)
-                shares = [_share(same, known & (blocks == b)) for b in every]
-                found[what][view.name] = max((s for s in shares if s is not None), default=1.0)
+        for what, back in (("frozen", 1), ("repeated", 24)) if view.cadence == "hourly" else ():
+            same, known = _same(table, back)
+            shares = [_share(same, known & (blocks == b)) for b in every]
+            found[what][view.name] = max((s for s in shares if s is not None), default=1.0)
         before, known = _before(table, 1)
         quartiles = _quartiles(table, blocks, every) if view.cadence == "hourly" else np.zeros((1, 3, len(names)))
         middles, ranges = quartiles[:, 1], quartiles[:, 2] - quartiles[:, 0]
         for i, name in enumerate(names):
             wide = ranges[np.isfinite(ranges[:, i]), i]
             if len(wide) >= 5 and wide.min() > 0:  # else mostly one value, such as no rain
-                steps = np.abs(np.diff(middles[:, i]))
-                found["step"][name] = float(np.nanmax(steps))
-                found["spread"][name] = (float(wide.min()), float(wide.max()))
+                found["spread"][name] = (float(wide.min() / wider), float(wide.max() * wider))
+                if view.name in LEVELS:
+                    found["step"][name] = float(np.nanmax(np.abs(np.diff(middles[:, i])))) * wider
             like = [_correlation(table.values[w, i], before[w, i]) for b in every for w in [known & (blocks == b)]]
             told = [x for x in like if x is not None]
             if len(told) >= 5:
-                found["continuity"][name] = float(np.quantile(told, 0.02))
+                found["continuity"][name] = float(np.quantile(told, 0.02) - (wider - 1) * np.std(told))
     return Profile(
         rows=len(reference),
         nulls={f: float((np.bincount(day, reference[f].isna()) / np.bincount(day)).max()) for f in spec.features},
@@ -257,8 +259,8 @@ def _view(
         told = f"{name} differs between flights of one {_of(view)} in {share:.0%}"
         parts["disagree"].append(Part(of=name, value=share - known.disagree.get(name, 0.0), told=told))
     span = "hour" if view.cadence == "hourly" else "day"
-    for what, back, words in (("frozen", 1, f"the {span} before"), ("repeated", 24, "the day before")):
-        if view.name in getattr(known, what) and view.cadence != "plan":
+    for what, back, words in (("frozen", 1, "the hour before"), ("repeated", 24, "the day before")):
+        if view.name in getattr(known, what):
             same, there = _same(table, back)
             now, before = _share(same, there & (blocks == 0)), getattr(known, what)[view.name]
             if now is not None:
