@@ -75,6 +75,8 @@ def fill(settings: Settings, predictions: int) -> None:
     con.execute("SET TimeZone = 'UTC'")
     count = predictions // DAYS // ASKED
     rng = np.random.default_rng(0)
+    # steps, as real ones have: flights of an hour share them
+    pool = {name: pa.array(rng.integers(0, 200, BATCH).astype(np.float32) / 2) for name in FEATURES}
     for number in range(DAYS):
         con.execute(_FLIGHTS, {"start": START, "day": number, "count": count})
         _facts(con, settings)
@@ -84,9 +86,8 @@ def fill(settings: Settings, predictions: int) -> None:
                 _ANSWERS,
                 params={"model": SPEC.name, "asked": ASKED, "first": first, "last": min(first + step, count)},
             ).to_arrow_table()
-            for name in FEATURES:  # steps, as real ones have: flights of an hour share them
-                values = rng.integers(0, 200, told.num_rows, dtype=np.int16).astype(np.float32) / 2
-                told = told.append_column(name, pa.array(values))
+            for name, values in pool.items():
+                told = told.append_column(name, values.slice(0, told.num_rows))
             told = told.select(list(PREDICTIONS.columns)).cast(lake.schema(PREDICTIONS))
             lake.append(settings.lake, PREDICTIONS, told, {f"{number}/{first}": 1})
     con.close()

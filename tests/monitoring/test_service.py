@@ -49,7 +49,11 @@ def test_each_level_is_held(summary: dict[str, Any], name: str, changed: dict[st
 
 
 def test_memory_is_that_of_the_fullest_worker(summary: dict[str, Any]) -> None:
-    workers = [{"rss": 1e8, "memory_limit": 1e9}, {"rss": 8.1e8, "memory_limit": 1e9}, {"worker": "old"}]
+    workers: list[dict[str, Any]] = [
+        {"rss": 1e8, "memory_limit": 1e9},
+        {"rss": 8.1e8, "memory_limit": 1e9},
+        {"worker": "old"},
+    ]
     assert beyond(service.measure(SPEC, summary, workers)) == {"memory"}
 
 

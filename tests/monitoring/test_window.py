@@ -52,6 +52,10 @@ def few(rows: pd.DataFrame) -> pd.DataFrame:
     return span.iloc[::5].reset_index(drop=True)
 
 
+def broken(failed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.array(["broken" if f else None for f in failed], dtype=object)
+
+
 def busy(few: pd.DataFrame, seed: int) -> list[pa.Table]:
     """A log in which flights are asked about up to four times, by two versions, with failures and ties in time."""
     rng = np.random.default_rng(seed)
@@ -63,7 +67,7 @@ def busy(few: pd.DataFrame, seed: int) -> list[pa.Table]:
     version = rng.integers(3, 5, n)
     answers = windows.log(
         SPEC, asked, np.where(failed, np.nan, p), version, prediction_id=ids, at=at,
-        error=np.where(failed, "broken", None), stale=np.where(rng.random(n) < 0.2, "origin_hourly", ""),
+        error=broken(failed), stale=np.where(rng.random(n) < 0.2, "origin_hourly", ""),
         given=rng.random(n) < 0.3, latency_us=rng.uniform(100, 9000, n), weight=2.0,
         wall=at + pd.to_timedelta(rng.integers(0, 600, n), unit="s"), worker=np.where(rng.random(n) < 0.5, "v", "w"),
     )  # fmt: skip
@@ -72,7 +76,7 @@ def busy(few: pd.DataFrame, seed: int) -> list[pa.Table]:
     shadows = windows.log(
         SPEC, asked[beside], np.where(fell, np.nan, rng.uniform(0.01, 0.99, n))[beside], 7 - version[beside],
         prediction_id=np.array(ids)[beside], at=at[beside], role=SHADOW,
-        error=np.where(fell, "broken", None)[beside],
+        error=broken(fell)[beside],
     )  # fmt: skip
     other = windows.log(SPEC, few, np.full(len(few), 0.5), VERSION, model="another_model")
     half = answers.num_rows // 2
