@@ -33,6 +33,7 @@ DAILY_HOUR = 9  # UTC: from then on a day's own daily rows are what is served
 PROFILED_DAYS = 60  # newest days of the reference from which the ranges of daily statistics are taken
 SHORT = 20  # days: ranges of so few days are doubled, those of n days widened by SHORT / n
 LEVELS = ("origin_weather",)  # views whose level moves slowly; that of delays leaps whenever a storm begins
+NEAR = timedelta(hours=50)  # before the recent rows: the day before, of daily rows too
 MIN_ENTITIES = 12  # (entity, hour) rows below which a day's statistic says nothing
 FLIGHT = ("carrier", "flight", "origin", "dest")  # the same flight on another day
 KEYED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -95,6 +96,15 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """Rows with what all views need: codes of their keys [n], and the slot [n] of each cadence."""
+
+    rows: pd.DataFrame
+    codes: Mapping[str, Array]
+    slots: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
 class _Table:
     """Rows of one view as they were served: one row an entity and slot (hour or day), in that order."""
 
@@ -120,8 +130,9 @@ def profile(spec: ModelSpec, reference: pd.DataFrame) -> Profile:
     found: dict[str, dict[str, Any]] = {
         k: {} for k in ("disagree", "frozen", "repeated", "step", "spread", "continuity")
     }
+    indexed = _indexed(recent)
     for view, names in _views(spec):
-        table = _table(view, names, recent)
+        table = _table(view, names, indexed)
         found["disagree"].update(zip(names, _disagree(table, np.ones(len(recent), bool)), strict=True))
         blocks = _blocks(view, table.slot)
         every = range(int(blocks.min()), int(blocks.max()) + 1)
@@ -184,8 +195,10 @@ def measure(
         _values(known, f, rows[f].to_numpy(np.float32), parts)
     for f, table in known.keyed.items():
         _keyed(table, f, rows, parts)
+    near = (window[EVENT_TIME] > last - pd.Timedelta(hours=spec.feed.recent_hours) - NEAR).to_numpy()
+    whole, newest = (_indexed(window), recent), (_indexed(window[near]), recent[near])
     for view, names in _views(spec):
-        _view(known, view, names, window, recent, parts)
+        _view(known, view, names, *(whole if view.name in LEVELS else newest), parts)
     usual = _usual(days, as_of, last + spec.horizon + LAST_FLIGHTS)
     if usual:
         parts["volume"] += _volumes(usual)
@@ -248,7 +261,7 @@ def _view(
     known: Profile,
     view: View,
     names: tuple[str, ...],
-    window: pd.DataFrame,
+    window: _Rows,
     recent: Array,
     parts: dict[str, list[Part]],
 ) -> None:
@@ -337,13 +350,17 @@ def _views(spec: ModelSpec) -> list[tuple[View, tuple[str, ...]]]:
     return [(v, names) for v, names in found if names]
 
 
-def _table(view: View, names: tuple[str, ...], rows: pd.DataFrame) -> _Table:
-    keys = FLIGHT if view.cadence == "plan" else view.keys
+def _indexed(rows: pd.DataFrame) -> _Rows:
+    keys = {key for view in VIEWS for key in view.keys if key != ENTITY} | set(FLIGHT)
+    codes = {key: pd.factorize(rows[key])[0].astype(np.int64) for key in sorted(keys)}
+    return _Rows(rows, codes, {c: _slots(c, rows) for c in ("plan", "hourly", "daily")})
+
+
+def _table(view: View, names: tuple[str, ...], of: _Rows) -> _Table:
+    rows, slot = of.rows, of.slots[view.cadence]
     entity = np.zeros(len(rows), dtype=np.int64)
-    for key in keys:
-        codes, distinct = pd.factorize(rows[key])
-        entity = entity * (len(distinct) + 1) + codes
-    slot = _slots(view, rows)
+    for key in FLIGHT if view.cadence == "plan" else view.keys:
+        entity = entity * (int(of.codes[key].max()) + 2) + of.codes[key]
     place = entity * (1 << 21) + (slot - slot.min())
     _, first, where, count = np.unique(place, return_index=True, return_inverse=True, return_counts=True)
     values = rows[list(names)].to_numpy(np.float32)
@@ -353,14 +370,14 @@ def _table(view: View, names: tuple[str, ...], rows: pd.DataFrame) -> _Table:
     return _Table(names, entity[first], slot[first], kept, odd, count[where] > 1)
 
 
-def _slots(view: View, rows: pd.DataFrame) -> Array:
+def _slots(cadence: str, rows: pd.DataFrame) -> Array:
     """The hour (or day) whose rows a flight was served; of a plan the flight's own date."""
-    if view.cadence == "plan":
-        return pd.to_datetime(rows[CLUSTER].astype(str)).to_numpy("datetime64[D]").astype(np.int64)
-    at = (rows[EVENT_TIME] - PUBLICATION_LAG).dt.tz_convert("UTC").dt.tz_localize(None)
-    if view.cadence == "daily":
-        at = at - pd.Timedelta(hours=DAILY_HOUR)
-    return at.to_numpy("datetime64[D]" if view.cadence == "daily" else "datetime64[h]").astype(np.int64)
+    if cadence == "plan":
+        codes, dates = pd.factorize(rows[CLUSTER].astype(str))
+        return pd.to_datetime(dates).to_numpy("datetime64[D]").astype(np.int64)[codes]
+    at = (rows[EVENT_TIME] - PUBLICATION_LAG).dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[h]")
+    hours = at.astype(np.int64)
+    return hours if cadence == "hourly" else np.asarray((hours - DAILY_HOUR) // 24)
 
 
 def _blocks(view: View, slot: Array, last: bool = False) -> Array:
