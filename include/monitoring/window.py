@@ -72,8 +72,8 @@ def build(
     `mature` (the spec's label_maturity has passed since departure), `probability` (of `version` for that request, as
     answer or in the shadow; null: it did not score it), `answered` (what the client was told; null: every answer
     failed), `answered_version`, `stale`, `given`, `latency_us`, and the spec's features, float32, as they were used.
-    The latest answer that did not fail stands, by (at, prediction_id). With more flights than `rows`: those of the
-    lowest hashes.
+    The latest answer that did not fail stands, by (at, wall, prediction_id): a request may bring a time of its own, and
+    be made again. With more flights than `rows`: those of the lowest hashes.
 
     The counts, JSON: "start", "end", "as_of"; "predictions" (answers logged), "requests" (the same, weighted up by
     what sampling left out), "flights", "sampled" (rows of the file), "first" and "last" (time of an answer, ISO),
@@ -278,14 +278,14 @@ _STAND = """
 CREATE TABLE standing AS
 WITH
     answers AS (
-        SELECT flight_id, prediction_id, "at", error IS NULL AND coalesce(NOT isnan(probability), false) AS good
+        SELECT flight_id, prediction_id, "at", wall, error IS NULL AND coalesce(NOT isnan(probability), false) AS good
         FROM taken WHERE role = 'answer'
     ),
     latest AS (
         SELECT flight_id, max(good) AS good, coalesce(max("at") FILTER (good), max("at")) AS "at"
         FROM answers GROUP BY flight_id
     )
-SELECT flight_id, max(prediction_id) AS prediction_id
+SELECT flight_id, max(struct_pack(wall := wall, id := prediction_id)).id AS prediction_id
 FROM answers JOIN latest USING (flight_id, good, "at") GROUP BY flight_id
 """
 _SCORES = """

@@ -92,7 +92,7 @@ def expected(log: list[pa.Table], settings: Settings) -> tuple[pd.DataFrame, pd.
     told = []
     for flight, asked in every[every["role"] == ANSWER].groupby(ENTITY):
         good = asked[asked["error"].isna()]
-        stands = (good if len(good) else asked).sort_values(["at", "prediction_id"]).iloc[-1]
+        stands = (good if len(good) else asked).sort_values(["at", "wall", "prediction_id"]).iloc[-1]
         own = every[(every["prediction_id"] == stands["prediction_id"]) & (every["version"] == VERSION)]
         own = own[own["error"].isna()]["probability"]
         told.append(
