@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,27 @@ from include.models.flights_on_time.spec import SPEC
 ROOT = Path(__file__).parents[1]
 DOC = ROOT / "docs" / "retraining.md"
 PICTURE = ROOT / "docs" / "img" / "replay.svg"
-MARKS = {part: f"<!-- measured by make bench-replay: {part} -->" for part in ("policies", "differences", "faults")}
+MARKS = {
+    part: f"<!-- measured by make bench-replay: {part} -->" for part in ("policies", "differences", "looks", "faults")
+}
 
 BUDGET = 15  # 5 % of daily's trainings
-PHASES = [k / 10 for k in range(1, 11)]
-GATED_PHASES = PHASES[1::2]
+PHASES = [(k + 0.5) / 10 for k in range(10)]
+FEW_PHASES = PHASES[2::5]  # where a phase costs many models
 SEEDS = range(20)
-RECALIBRATION = [
-    (form, days, strength)
-    for form in ("offset", "platt")
-    for days in (7, 14, 28)
-    for strength in (300.0, 1e3, 3e3, 1e4)
-]
+RECALIBRATION = [(days, pull) for days in (7, 14, 28) for pull in (300.0, 1e3, 3e3, 1e4)]
 AVERAGES = (2, 3, 5)
-HALF_LIVES = (60.0, 120.0, 240.0)
-CONTINUATIONS = ((28, 20, 0.03), (28, 10, 0.03), (56, 20, 0.03))  # days, trees, rate
+TWINS = 3  # seeds
+HALF_LIVES = (60.0, 180.0)  # days
+CONTINUATIONS = ((28, 20, 0.03), (28, 10, 0.03))  # days, trees, rate
 SURPRISES, AGES = (0.02, 0.03, 0.05), (14, 21, 28)
 
 ALONE = "Trained on all that is known, no gate"
 EQUAL = f"The same number of trainings ({BUDGET})"
+CALENDAR_GATED, CALENDAR_WITHHELD = (
+    f"{name}, {len(FEW_PHASES)} phases" for name in ("calendar and gate", "calendar, no gate")
+)
+REFITTED = "trigger and gate; what passed is fitted again on all that is known"
 LOOP = "As the project trains: seven days withheld, and the gate"
 CHEAP = f"Adapted between trainings (calendar of {BUDGET}; settings chosen on March–June)"
 
@@ -56,7 +59,8 @@ CHEAP = f"Adapted between trainings (calendar of {BUDGET}; settings chosen on Ma
 class Bench:
     """The year, its models, and the policies measured so far."""
 
-    def __init__(self, home: Path, cache: Path):
+    def __init__(self, home: Path, cache: Path, jobs: int):
+        self.home, self.jobs = home, jobs
         self.year: Year = year.load(home)
         self.fits = Fits(self.year, cache)
         self.judge, self.signals = Judge(SPEC, self.year, self.fits), Signals(SPEC, self.year, self.fits)
@@ -68,6 +72,10 @@ class Bench:
         whole = slice(0, self.year.days)
         self.whole = Period(self.flights, self.year.week, whole)
         self.chosen, self.reported = (replace(self.whole, days=d) for d in (slice(0, self.cut), slice(self.cut, None)))
+
+    def prepare(self, models: Iterable[int]) -> int:
+        """Fit what is missing of these, all jobs at once."""
+        return prepare(self.fits, self.home, models, self.jobs)
 
     # -- measuring -------------------------------------------------------------------------------------------------
     def losses(self, margin: Array) -> Array:
@@ -183,13 +191,13 @@ def loop(bench: Bench) -> tuple[Outcome, Outcome]:
     gated = monitor.kept(judge, "trigger", monitor.asked(judge), gated=True, withheld=True)
     count = len(gated.trainings)
     bench.add("trigger and gate", LOOP, [adapt.served(bench.fits, gated.models)], count, len(gated.promotions))
-    for name, gate in (("calendar and gate", True), ("calendar, no gate", False)):
-        schedules = [policies.spread(count, days, f) for f in GATED_PHASES]
+    bench.add(REFITTED, LOOP, [bench.served(gated.promotions)], count, len(gated.promotions))
+    schedules = [policies.spread(count, days, f) for f in FEW_PHASES]
+    bench.prepare(bench.year.withheld(d) for s in (*schedules, policies.every(7, days)) for d in s)
+    for name, gate in ((CALENDAR_GATED, True), (CALENDAR_WITHHELD, False)):
         made = [monitor.kept(judge, f"on {s}", monitor.on(s), gate, withheld=True) for s in schedules]
         promoted = float(np.mean([len(o.promotions) for o in made]))
-        bench.add(
-            f"{name}, {len(made)} phases", LOOP, [adapt.served(bench.fits, o.models) for o in made], count, promoted
-        )
+        bench.add(name, LOOP, [adapt.served(bench.fits, o.models) for o in made], count, promoted)
     weekly = monitor.kept(judge, "weekly", monitor.on(policies.every(7, days)), gated=True, withheld=True)
     of = len(weekly.trainings), len(weekly.promotions)
     bench.add("weekly and gate", LOOP, [adapt.served(bench.fits, weekly.models)], *of)
@@ -199,29 +207,41 @@ def loop(bench: Bench) -> tuple[Outcome, Outcome]:
 def cheap(bench: Bench) -> None:
     """Adaptation between the trainings of a calendar; each way's settings are chosen on March to June."""
     of, fits = bench.year, bench.fits
-    base = policies.spread(BUDGET, of.days, 1.0)
-    margin = bench.served(base)
-    bench.add(f"calendar of {BUDGET}, as it is", CHEAP, [margin], BUDGET)
+    bases = [policies.spread(BUDGET, of.days, f) for f in FEW_PHASES]
+    margins = [bench.served(base) for base in bases]
+    bench.add(f"calendar of {BUDGET}, {len(bases)} phases, as it is", CHEAP, margins, BUDGET)
 
-    def bent(m: Array, form: Any, days: int, strength: float) -> Array:
-        return adapt.recalibrated(m, bench.y, of.bounds, of.known, form, days, strength)
+    def best(ways: Mapping[Any, Callable[[Sequence[int], Array], Array]]) -> tuple[Any, list[Array]]:
+        made = {asked: [way(*pair) for pair in zip(bases, margins, strict=True)] for asked, way in ways.items()}
+        chosen = min(made, key=lambda asked: np.mean([bench.choosing(m) for m in made[asked]]))
+        return chosen, made[chosen]
+
+    def bend(form: Any, days: int, pull: float, _: Sequence[int], margin: Array) -> Array:
+        return adapt.recalibrated(margin, bench.y, of.bounds, of.known, form, days, pull)
+
+    def mean(count: int, base: Sequence[int], _: Array) -> Array:
+        return adapt.averaged([fits], base, of.known, count)
+
+    def weigh(half: float, base: Sequence[int], _: Array) -> Array:
+        return adapt.weighted(fits, base, half)
+
+    def grow(days: int, trees: int, rate: float, base: Sequence[int], _: Array) -> Array:
+        return adapt.continued(fits, base, days, trees, rate)
 
     for form, title in (("offset", "an offset"), ("platt", "offset and slope")):
-        asked = [a for a in RECALIBRATION if a[0] == form]
-        best = min(asked, key=lambda a: bench.choosing(bent(margin, *a)))
-        name = f"{title} every day (last {best[1]} days, pull {best[2]:g})"
-        bench.add(name, CHEAP, [bent(margin, *best)], BUDGET)
-    known = of.known
-    means = {n: adapt.averaged(fits, base, known, n) for n in AVERAGES}
-    count = min(means, key=lambda n: bench.choosing(means[n]))
-    bench.add(f"mean of the last {count} models", CHEAP, [means[count]], BUDGET)
-    weighed = {h: adapt.weighted(fits, base, h) for h in HALF_LIVES}
-    half = min(weighed, key=lambda h: bench.choosing(weighed[h]))
-    bench.add(f"rows weigh half after {half:g} days", CHEAP, [weighed[half]], BUDGET)
-    grown = {c: adapt.continued(fits, base, *c) for c in CONTINUATIONS}
-    last, trees, rate = min(grown, key=lambda c: bench.choosing(grown[c]))
-    name = f"{trees} trees more every day (last {last} days, rate {rate:g})"
-    bench.add(name, CHEAP, [grown[last, trees, rate]], BUDGET)
+        (days, pull), made = best({asked: partial(bend, form, *asked) for asked in RECALIBRATION})
+        bench.add(f"{title} every day (last {days} days, pull {pull:g})", CHEAP, made, BUDGET)
+    count, made = best({n: partial(mean, n) for n in AVERAGES})
+    bench.add(f"mean of the last {count} models", CHEAP, made, BUDGET)
+    seeds = [fits, *(Fits(of, fits.folder.parent, seed=fits.seed + k) for k in range(1, TWINS))]
+    for twin in seeds[1:]:
+        prepare(twin, bench.home, (of.known[d] for base in bases for d in base), bench.jobs)
+    twins = [adapt.averaged(seeds, base, of.known, 1) for base in bases]
+    bench.add(f"mean of {TWINS} seeds at each training", CHEAP, twins, BUDGET)
+    half, made = best({h: partial(weigh, h) for h in HALF_LIVES})
+    bench.add(f"rows weigh half after {half:g} days", CHEAP, made, BUDGET)
+    (last, trees, rate), made = best({c: partial(grow, *c) for c in CONTINUATIONS})
+    bench.add(f"{trees} trees more every day (last {last} days, rate {rate:g})", CHEAP, made, BUDGET)
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------
@@ -234,9 +254,9 @@ def differences(bench: Bench) -> str:
         ("calendar, 10 phases", "daily"), ("random, 20 seeds", "calendar, 10 phases"),
         ("the project's trigger alone", count), ("the project's trigger alone", "daily"),
         (next(p.name for p in bench.found if "chosen on March" in p.name), "calendar, 10 phases"),
-        ("trigger and gate", "calendar and gate, 5 phases"), ("trigger and gate", "calendar, no gate, 5 phases"),
-        ("calendar and gate, 5 phases", "calendar, no gate, 5 phases"),
-        ("calendar, no gate, 5 phases", count), ("trigger and gate", "daily"),
+        ("trigger and gate", CALENDAR_GATED), ("trigger and gate", CALENDAR_WITHHELD),
+        (CALENDAR_GATED, CALENDAR_WITHHELD),
+        (CALENDAR_WITHHELD, count), ("trigger and gate", "daily"), (REFITTED, "trigger and gate"),
         *((p.name, first) for p in bench.found if p.group == CHEAP and p.name != first),
     ]  # fmt: skip
     rows = []
@@ -265,19 +285,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=42, help="days between the beginnings of planted faults")
     asked = parser.parse_args()
     began = time.monotonic()
-    bench = Bench(asked.home, asked.cache)
-    fitted = prepare(bench.fits, asked.home, bench.year.known, asked.jobs)
+    bench = Bench(asked.home, asked.cache, asked.jobs)
+    fitted = bench.prepare(bench.year.known)
     print(f"{len(bench.year.rows):,} flights, {fitted} models fitted, {time.monotonic() - began:.0f} s", flush=True)
     calendars(bench)
     simple(bench)
     tuned(bench)
     equal(bench)
-    loop(bench)
+    _, gated = loop(bench)
     cheap(bench)
     by_name = {p.name: p for p in bench.found}
     never, daily = by_name["never"], by_name["daily"]
     keep(asked.out, {
         "policies": report.policies(bench.found, bench.reported, never, daily), "differences": differences(bench),
+        "looks": report.looks(gated.looks, [str(t.date()) for t in bench.year.times], bench.cut),
     })  # fmt: skip
     shown = [p for p in bench.found if p not in (never, daily)]
     title = "Share of daily training's gain over never, per cent, July to December (in brackets: trainings)"

@@ -69,14 +69,15 @@ def _bend(x: Array, margin: Array, y: Array, strength: float) -> Array:
     return bend
 
 
-def averaged(fits: Fits, schedule: Sequence[int], sizes: Array, count: int) -> Array:
-    """Mean log odds of the newest `count` models of a schedule; sizes [d]: rows that one of day d learns from."""
-    where, bounds = policies.serving(schedule, len(sizes)), fits.year.bounds
+def averaged(fits: Sequence[Fits], schedule: Sequence[int], sizes: Array, count: int) -> Array:
+    """Mean log odds of the newest `count` models of a schedule, of every one of `fits` (seeds); sizes [d]: rows that a
+    training of day d learns from."""
+    where, bounds = policies.serving(schedule, len(sizes)), fits[0].year.bounds
     parts = []
     for day, newest in enumerate(where):
         part = slice(int(bounds[day]), int(bounds[day + 1]))
         models = [int(sizes[d]) for d in schedule[max(0, newest - count + 1) : newest + 1]]
-        parts.append(np.mean([fits.margin(n)[part] for n in models], axis=0, dtype=np.float64))
+        parts.append(np.mean([of.margin(n)[part] for of in fits for n in models], axis=0, dtype=np.float64))
     return np.concatenate(parts)
 
 

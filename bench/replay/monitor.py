@@ -155,7 +155,10 @@ def asked(judge: Judge) -> Callable[[Champion, int, Outcome], bool]:
             requests.clear()
         found, _ = judge.look(champion, day, told.looks)
         fired = [f.name for f in found.findings if f.fired]
-        told.looks.append({"version": str(champion.day), "day": day, "fired": fired, "state": found.state})
+        causes = [f.name for f in found.causes()]
+        told.looks.append(
+            {"version": str(champion.day), "day": day, "fired": fired, "state": found.state, "causes": causes}
+        )
         if found.state != "retrain":
             return False
         as_of = iso(year.times[day].to_pydatetime())
@@ -166,7 +169,7 @@ def asked(judge: Judge) -> Callable[[Champion, int, Outcome], bool]:
         if governor.decide(spec.governor, as_of, state).outcome != "ask":
             return False
         requests.append(as_of)
-        told.looks[-1]["asked"] = [f.name for f in found.causes()]
+        told.looks[-1]["asked"] = True
         return True
 
     return wants

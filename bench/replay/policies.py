@@ -27,13 +27,15 @@ def every(step: int, days: int) -> Schedule:
 
 
 def spread(trainings: int, days: int, phase: float) -> Schedule:
-    """A calendar of exactly so many trainings: day 0, and the others at equal distances. `phase` in (0, 1] says which
+    """A calendar of exactly so many trainings: day 0, and the others at equal distances. `phase` in (0, 1) says which
     share of a distance passes before the second, so that a calendar's luck with its dates can be averaged out."""
     _budget(trainings, days)
-    if not 0 < phase <= 1:
-        raise ValueError(f"phase {phase} lies outside (0, 1]")
-    step = days / (trainings - 1 + phase)
-    return [0, *(round(step * (phase + k)) for k in range(trainings - 1))]
+    if not 0 < phase < 1:
+        raise ValueError(f"phase {phase} lies outside (0, 1)")
+    if trainings == 1:
+        return [0]
+    step = days / (trainings - 1)
+    return [0, *(max(1, int(step * (phase + k))) for k in range(trainings - 1))]
 
 
 def random(trainings: int, days: int, seed: int) -> Schedule:
@@ -69,5 +71,5 @@ def ages(schedule: Sequence[int], days: int) -> Array:
 
 
 def _budget(trainings: int, days: int) -> None:
-    if not 1 <= trainings <= days:
+    if trainings < 1 or 2 * trainings > days:
         raise ValueError(f"{trainings} trainings do not fit into {days} days")

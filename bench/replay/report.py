@@ -132,6 +132,28 @@ def _way(of: Sequence[Mapping[str, Any]], way: str) -> list[str]:
     return [when, ", ".join(f"{action} {n}" for action, n in done.most_common()), f"{np.mean(saved):+.4f}"]
 
 
+# -- the monitor's looks at a sound year ---------------------------------------------------------------------------
+def looks(told: Sequence[Mapping[str, Any]], dates: Sequence[str], cut: int) -> str:
+    """How often each verdict was given, and each spell of incidents with what fired; `dates` are those of the days."""
+    parts = {"Mar–Jun": [t for t in told if t["day"] < cut], "Jul–Dec": [t for t in told if t["day"] >= cut]}
+    states = ("healthy", "retrain", "incident", "insufficient", "rollback")
+    counts = [[name, *(str(sum(t["state"] == s for t in of)) for s in states)] for name, of in parts.items()]
+    spells: list[list[Mapping[str, Any]]] = []
+    for t in told:
+        if t["state"] == "incident":
+            follows = bool(spells) and spells[-1][-1]["day"] == t["day"] - 1
+            spells = [*spells[:-1], [*spells[-1], t]] if follows else [*spells, [t]]
+    rows = [
+        [dates[s[0]["day"]], str(len(s)), ", ".join(dict.fromkeys(c for t in s for c in t["causes"]))] for s in spells
+    ]
+    spelt = (
+        tables.table(["incident called on", "looks in a row", "because of"], rows)
+        if rows
+        else "No incident was called.\n"
+    )
+    return f"{tables.table(['looks', *states], counts)}\n{spelt}"
+
+
 # -- picture -------------------------------------------------------------------------------------------------------
 def picture(title: str, found: Sequence[Policy], period: Period, never: Policy, daily: Policy) -> str:
     """Share of daily's gain over never, with intervals, one row a policy: an SVG that stands alone."""
