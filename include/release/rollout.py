@@ -263,7 +263,8 @@ def _spread(policy: Rollout, seen: Observation) -> Check:
 
 def _shift(policy: Rollout, seen: Observation) -> Check:
     """Two models of the same flights agree in the mean; one that does not is wrong, unless the labels surely favour it:
-    then it is the champion that is off."""
+    then it is the champion that is off. While it is not sure that they differ so much, it is enough that the labels
+    lean to it, in log loss and in calibration: in a week that has changed the refresh is the one that differs."""
     limit = policy.max_shift
     if seen.shift is None:
         return _check("shift", False, True, None, None, limit, "probability", "no request has been scored by both yet")
@@ -273,8 +274,16 @@ def _shift(policy: Rollout, seen: Observation) -> Check:
     if favoured:
         reason += ", and the labels surely favour it"
     bad = not favoured and interval is not None and (interval[0] > limit or interval[1] < -limit)
-    passed = favoured or abs(seen.shift.value) <= limit
+    passed = favoured or abs(seen.shift.value) <= limit or (not bad and _leans(policy, seen))
     return _check("shift", bad, passed, seen.shift.value, interval, limit, "probability", reason)
+
+
+def _leans(policy: Rollout, seen: Observation) -> bool:
+    """Whether a full sample of labels says, surely or not, that the challenger is the better one."""
+    if seen.loss is None or seen.bias is None or seen.labelled < max(policy.shadow_labelled, 1):
+        return False
+    nearer = abs(seen.bias["challenger"].value) < abs(seen.bias["champion"].value)
+    return nearer and seen.loss.value < 0
 
 
 # -- quality -------------------------------------------------------------------------------------------------------

@@ -287,6 +287,22 @@ def test_what_is_no_proof_rolls_nobody_back(seen: dict[str, Any]) -> None:
     assert decide(POLICY, good(**seen), State()).kind in ("wait", "ask")
 
 
+def test_a_difference_that_is_not_sure_waits_unless_the_labels_lean_to_the_challenger() -> None:
+    apart: dict[str, Any] = {"shift": mean(0.078, 0.02)}
+    lean = {"loss": mean(-0.1, 0.06), "bias": {"champion": mean(-0.2, 0.08), "challenger": mean(-0.12, 0.08)}}
+    assert decide(POLICY, good(**apart), State()).kind == "wait"
+    assert decide(POLICY, good(**apart, **lean), State()).kind == "ask"
+    against = [
+        {**lean, "loss": mean(0.001, 0.06)},
+        {**lean, "bias": {"champion": mean(-0.12, 0.08), "challenger": mean(-0.2, 0.08)}},
+        {**lean, "labelled": POLICY.shadow_labelled - 1},
+        {**lean, "loss": None},
+    ]
+    for labels in against:
+        assert decide(POLICY, good(**apart, **labels), State()).kind == "wait"
+    assert decide(POLICY, good(**lean, shift=mean(0.2)), State()).kind == "roll_back"  # surely apart, not surely better
+
+
 def test_the_way_of_a_good_challenger() -> None:
     asked = decide(POLICY, good(), State())
     assert (asked.kind, asked.state.stage) == ("ask", APPROVAL)
