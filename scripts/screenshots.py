@@ -90,7 +90,7 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
         "release": (run(runs["6_release"]), _graph),
         "release-evidence": (run(runs["6_release"], "canary"), _framed),
         "rolled-back": (run(runs["7_bad_release"], "shadow"), _framed),
-        "approval": (runs["8_release"]["approve_at"], _seen("text=Approve")),
+        "approval": (runs["9_release"]["approve_at"], _seen("text=Approve")),
     }
 
 

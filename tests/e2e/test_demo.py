@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from include import alerts
 from include.files import read_json
 from include.release import ledger as book
 from include.serving import collect as spool
@@ -75,15 +76,16 @@ def check_releases(told: dict[str, Any], live: dict[str, Any]) -> None:
         approved = ["shadow", "approval", "approved", "canary", "canary", "promotion"]
         assert [s["kind"] for s in good["steps"]] == approved
         assert good["steps"][2]["actor"] == "demo"
-    if "8_release" in told:
-        waiting = told["8_release"]
+    if "9_release" in told:
+        waiting = told["9_release"]
         assert waiting["state"] == "waits for you"
         assert waiting["approve_at"]
         assert live["challenger"] == waiting["version"]
 
 
 def stack_of(clone: Path, ports: dict[str, str]) -> Stack:
-    return Stack(Settings(home=clone / "var"), *(int(port) for port in ports.values()))
+    airflow_port, mlflow, service, evidently = (int(port) for port in ports.values())
+    return Stack(Settings(home=clone / "var"), airflow_port, mlflow, service, evidently)
 
 
 def release_survives_kills(stack: Stack, waiting: dict[str, Any]) -> None:
@@ -128,7 +130,15 @@ def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
     model = told["2_first_model"]
     assert model["verdict"]["accepted"]
     assert model["scores"]["challenger"]["log_loss"]["value"] < model["scores"]["naive_baseline"]["log_loss"]["value"]
-    assert told["5_monitor"]["verdict"]["state"] == "retrain"
+    looks = [c for name, c in told.items() if name.startswith("5_look")]
+    assert [c["verdict"]["state"] for c in looks] == [*["healthy"] * (len(looks) - 1), "retrain"]
+    assert set(looks[-1]["verdict"]["causes"]) == {"surprise"}  # something changed; its age has no part in it
+    assert looks[-1]["request"]["outcome"] == "ask"
+    assert told["8_broken"]["verdict"]["state"] == "incident"
+    assert told["8_broken"]["request"] is None
+    assert told["8_mended"]["verdict"]["state"] != "incident"
+    open_alerts = {a["group"]: a for a in alerts.unresolved(Settings(home=clone / "var"))}
+    assert "verdict/flights_on_time" not in open_alerts
     woken = told["5_retrain"]  # by the asset event: nobody triggered it
     assert woken["run"].startswith("asset_triggered__")
     assert woken["verdict"]["accepted"] == (woken["released"] is not None)
@@ -137,16 +147,16 @@ def test_a_new_user(clone: Path, ports: dict[str, str]) -> None:
     check_releases(told, report["live"])
     assert report["open"]["airflow"] in first.stdout
 
-    if "8_release" in told:
-        release_survives_kills(stack_of(clone, ports), told["8_release"])
+    if "9_release" in told:
+        release_survives_kills(stack_of(clone, ports), told["9_release"])
 
     again = make(clone, "demo", **ports)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     repeated = read_json(clone / "var" / "demo" / "report.json")
     assert [c["run"] for c in repeated["chapters"]] == [c["run"] for c in report["chapters"]]
     assert all(c["done_before"] for c in repeated["chapters"])
-    if "8_release" in told:
-        assert repeated["live"]["champion"] == told["8_release"]["version"]
+    if "9_release" in told:
+        assert repeated["live"]["champion"] == told["9_release"]["version"]
 
     why = make(clone, "why", "VERSION=1", **ports)
     assert "flights_on_time version 1: " in why.stdout, why.stderr
