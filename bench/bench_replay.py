@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import tables
 from bench.replay import adapt, faults, monitor, policies, report, scores, year
 from bench.replay.fits import Fits, prepare, sigmoid
 from bench.replay.monitor import Judge, Outcome
@@ -39,13 +40,15 @@ BUDGET = 15  # 5 % of daily's trainings
 PHASES = [(k + 0.5) / 10 for k in range(10)]
 FEW_PHASES = PHASES[2::5]  # where a phase costs many models
 SEEDS = range(20)
-RECALIBRATION = [(days, pull) for days in (7, 14, 28) for pull in (300.0, 1e3, 3e3, 1e4)]
+LUCK_PHASES, LUCK_SEEDS = 40, 300
+RECALIBRATION = [(days, pull) for days in (7, 14, 28) for pull in (1e3, 3e3, 1e4, 3e4)]
 AVERAGES = (2, 3, 5)
 TWINS = 3  # seeds
 HALF_LIVES = (60.0, 180.0)  # days
 CONTINUATIONS = ((28, 20, 0.03), (28, 10, 0.03))  # days, trees, rate
 SURPRISES, AGES = (0.02, 0.03, 0.05), (14, 21, 28)
 
+ALONE_NAME = "the project's trigger alone"
 ALONE = "Trained on all that is known, no gate"
 EQUAL = f"The same number of trainings ({BUDGET})"
 CALENDAR_GATED, CALENDAR_WITHHELD = (
@@ -185,7 +188,7 @@ def loop(bench: Bench) -> tuple[Outcome, Outcome]:
     judge, days = bench.judge, bench.year.days
     alone = monitor.kept(judge, "trigger", monitor.asked(judge), gated=False, withheld=False)
     many = len(alone.trainings)
-    bench.add("the project's trigger alone", ALONE, [adapt.served(bench.fits, alone.models)], many)
+    bench.add(ALONE_NAME, ALONE, [adapt.served(bench.fits, alone.models)], many)
     margins = [bench.served(policies.spread(many, days, f)) for f in PHASES]
     bench.add(f"calendar of as many ({many})", ALONE, margins, many)
     gated = monitor.kept(judge, "trigger", monitor.asked(judge), gated=True, withheld=True)
@@ -244,6 +247,31 @@ def cheap(bench: Bench) -> None:
     bench.add(f"{trees} trees more every day (last {last} days, rate {rate:g})", CHEAP, made, BUDGET)
 
 
+# -- luck with dates -----------------------------------------------------------------------------------------------
+def luck(bench: Bench) -> str:
+    """How the trigger's log loss ranks among calendars and random schedules of as many trainings."""
+    of = next(p for p in bench.found if p.name == ALONE_NAME)
+    many, days, first = int(of.trainings), bench.year.days, bench.cut
+    drawn = {
+        f"calendars, {LUCK_PHASES} phases": [
+            policies.spread(many, days, (k + 0.5) / LUCK_PHASES) for k in range(LUCK_PHASES)
+        ],
+        f"random, {LUCK_SEEDS} seeds": [policies.random(many, days, seed) for seed in range(LUCK_SEEDS)],
+    }
+    rows = []
+    for name, schedules in drawn.items():
+        sums = np.array([bench.losses(bench.served(s)) for s in schedules])
+        row = [f"{name}, {many} trainings"]
+        for part in (slice(first, None), slice(0, None)):
+            means = sums[:, part].sum(axis=1) / bench.flights[part].sum()
+            own = of.losses[part].sum() / bench.flights[part].sum()
+            low, middle, high = np.quantile(means, (0.05, 0.5, 0.95))
+            row += [f"{middle:.4f} ({low:.4f}–{high:.4f})", f"{(means < own).mean():.0%}".replace("%", " %")]
+        rows.append(row)
+    head = ["schedules", "Jul–Dec: median (5–95 %)", "better than the trigger", "Mar–Dec", "better than the trigger"]
+    return tables.table(head, rows)
+
+
 # -- all of it -----------------------------------------------------------------------------------------------------
 def differences(bench: Bench) -> str:
     by_name = {p.name: p for p in bench.found}
@@ -252,7 +280,7 @@ def differences(bench: Bench) -> str:
     told = [
         ("never", "daily"), ("every 28 days", "daily"), ("every 14 days", "daily"), ("every 7 days", "daily"),
         ("calendar, 10 phases", "daily"), ("random, 20 seeds", "calendar, 10 phases"),
-        ("the project's trigger alone", count), ("the project's trigger alone", "daily"),
+        (ALONE_NAME, count), (ALONE_NAME, "daily"),
         (next(p.name for p in bench.found if "chosen on March" in p.name), "calendar, 10 phases"),
         ("trigger and gate", CALENDAR_GATED), ("trigger and gate", CALENDAR_WITHHELD),
         (CALENDAR_GATED, CALENDAR_WITHHELD),
@@ -296,13 +324,14 @@ def main() -> None:
     cheap(bench)
     by_name = {p.name: p for p in bench.found}
     never, daily = by_name["never"], by_name["daily"]
-    keep(asked.out, {
-        "policies": report.policies(bench.found, bench.reported, never, daily), "differences": differences(bench),
+    made = {
+        "policies": report.policies(bench.found, bench.reported, never, daily),
+        "differences": f"{differences(bench)}\n{luck(bench)}",
         "looks": report.looks(gated.looks, [str(t.date()) for t in bench.year.times], bench.cut),
-    })  # fmt: skip
-    shown = [p for p in bench.found if p not in (never, daily)]
-    title = "Share of daily training's gain over never, per cent, July to December (in brackets: trainings)"
-    write_text(asked.picture, report.picture(title, shown, bench.reported, never, daily))
+    }
+    keep(asked.out, made)
+    title = "Log loss above daily training's in thousandths of a nat, July to December, with 95 % intervals"
+    write_text(asked.picture, report.picture(title, bench.found, bench.reported, daily))
     print(f"{asked.out}, {time.monotonic() - began:.0f} s", flush=True)
     when = faults.starts(bench.year, "2013-07-08", asked.every)
     keep(asked.out, {"faults": report.broken(faults.measure(bench.judge, when, asked.cache))})

@@ -155,11 +155,12 @@ def looks(told: Sequence[Mapping[str, Any]], dates: Sequence[str], cut: int) -> 
 
 
 # -- picture -------------------------------------------------------------------------------------------------------
-def picture(title: str, found: Sequence[Policy], period: Period, never: Policy, daily: Policy) -> str:
-    """Share of daily's gain over never, with intervals, one row a policy: an SVG that stands alone."""
+def picture(title: str, found: Sequence[Policy], period: Period, daily: Policy) -> str:
+    """Log loss above daily's, with its interval over weeks, one row a policy: an SVG that stands alone."""
     rows = []
     for p in found:
-        got = period.share(p, never, daily)
-        rows.append((f"{p.name} ({p.trainings:g})", got.value * 100, got.low * 100, got.high * 100))
-    svg = pictures.intervals(title, rows, {"daily": 100.0})
+        if p is not daily:
+            d = period.difference(p, daily)
+            rows.append((f"{p.name.partition(' (')[0]} ({p.trainings:g})", d.value * 1e3, d.low * 1e3, d.high * 1e3))
+    svg = pictures.intervals(title, rows, {"daily": 0.0})
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{_STYLE}", 1) + "\n"
