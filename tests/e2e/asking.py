@@ -4,7 +4,7 @@ flight of an interval two hours ahead. The features are those of the moment, the
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,15 @@ def flights(settings: Settings, start: str, end: str) -> pd.DataFrame:
     return rows.merge(plan[[ENTITY, "sched_arr"]], on=ENTITY)
 
 
-def ask(settings: Settings, rows: pd.DataFrame, worker: str = "asked", spoil: Spoil | None = None) -> int:
-    """Log the champion's answer to each of the rows, after `spoil` has done to the features what it does."""
+def ask(
+    settings: Settings,
+    rows: pd.DataFrame,
+    worker: str = "asked",
+    spoil: Spoil | None = None,
+    later: timedelta = timedelta(0),
+) -> int:
+    """Log the champion's answer to each of the rows, after `spoil` has done to the features what it does. `later`:
+    wall time since the first asking."""
     live = book.current(book.connect(settings.ledger_url), settings.model)
     assert live.champion is not None
     model = bundle.load(book.version(book.connect(settings.ledger_url), settings.model, live.champion).bundle)
@@ -62,7 +69,7 @@ def ask(settings: Settings, rows: pd.DataFrame, worker: str = "asked", spoil: Sp
                 model_us=30.0 + np.float64(i % 5),
                 weight=1.0,
                 at=at,
-                wall=at,
+                wall=at + later,
                 shadow=None,
                 shadow_version=None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_a_broken_feed_is_an_incident_and_nothing_trains_on_it(
     with pytest.raises(Skip, match="incident"):
         train.plan(weekly)
     # the feed is mended, and the flights are asked about again: the incident is over, and that is told once
-    asking.ask(settings, flights, worker="again")
+    asking.ask(settings, flights, worker="again", later=timedelta(days=1))
     assert look(settings)["judged"]["state"] == "healthy"
     assert [a["state"] for a in alerts.sent(settings)][-1] == "resolved"
 
