@@ -194,7 +194,7 @@ def main() -> None:
     )
     for f in [*found, *blind]:
         if not f["right"]:
-            where = f"{f['case']} #{f['seed']} of {f['champion']} from {f['since']} ({f['note']})"
+            where = f"{f['case']} #{f['seed']} of {f['champion']} from {f['since']} ({f['note'][:40]})"
             print(f"{where}: {f['states']} {f['reason']}")
     print(f"{asked.out}, {time.monotonic() - began:.0f} s")
 

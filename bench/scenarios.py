@@ -166,7 +166,7 @@ def watch(
     return told[lead:]
 
 
-def run(spec: ModelSpec, live: Champion, case: Case, seed: int, days: tuple[int, int] = (5, 12)) -> dict[str, Any]:
+def run(spec: ModelSpec, live: Champion, case: Case, seed: int, days: tuple[int, int] = (5, 11)) -> dict[str, Any]:
     """One planted case: it begins at a moment that the seed draws, `days` after the champion's training."""
     rng = np.random.default_rng([seed, *case.name.encode()])
     hour = rng.integers(24) if case.start is None else case.start
@@ -432,7 +432,7 @@ UNITS: tuple[tuple[str, Plant], ...] = (
 )
 FEED = 2  # looks within which a fault of the feed is to be seen: the first may fall right after its beginning
 WEEK = 7
-LONGER = 9  # the window must fill with what is new, and the finding must persist
+LONGER = 10  # the window must fill with what is new, 7 days, and the finding must persist, 3 looks
 
 CASES: tuple[Case, ...] = (
     Case("sound week", "model", "healthy", WEEK, sound),

@@ -76,7 +76,7 @@ class Triggers(Frozen):
     persist: tuple[int, int] = (3, 5)
     max_age_days: float = Field(default=21.0, gt=0)
     max_surprise: float = Field(default=0.03, gt=0)  # nats of log loss above the model's own entropy, surely
-    score_psi: float = Field(default=0.2, gt=0)  # unless labels clear it: surprise is not surely above zero
+    score_psi: float = Field(default=0.2, gt=0)  # unless labels clear it: surprise has not fired
     min_coverage: float = Field(default=0.5, gt=0, le=1)  # of mature labels that a window needs to say anything
     worse_margin: float = Field(default=0.02, gt=0)  # nats by which a champion may trail its predecessor, surely
 

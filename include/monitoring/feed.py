@@ -34,6 +34,7 @@ PROFILED_DAYS = 60  # newest days of the reference from which the ranges of dail
 SHORT = 20  # days: ranges of so few days are doubled, those of n days widened by SHORT / n
 LEVELS = ("origin_weather",)  # views whose level moves slowly; that of delays leaps whenever a storm begins
 NEAR = timedelta(hours=50)  # before the recent rows: the day before, of daily rows too
+STEADY = 0.65  # rank correlation with the value before that a feature has on its worst days, to be judged by it
 MIN_ENTITIES = 12  # (entity, hour) rows below which a day's statistic says nothing
 FLIGHT = ("carrier", "flight", "origin", "dest")  # the same flight on another day
 KEYED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -297,7 +298,7 @@ def _view(
             beyond = max(np.log2(max(wide, 1e-12) / high), np.log2(low / max(wide, 1e-12)))
             told = f"the spread of {name} within the day is {wide:.3g}, in training {low:.3g} to {high:.3g}"
             parts["spread"].append(Part(of=name, value=float(beyond), told=told))
-        if known.continuity.get(name, 0.0) >= 0.5:
+        if known.continuity.get(name, 0.0) >= STEADY:
             like = _correlation(table.values[there, i], before[there, i])
             if like is not None:
                 error = 1 / np.sqrt(max(1, int(np.isfinite(table.values[there, i] + before[there, i]).sum())))

@@ -198,12 +198,15 @@ def _surprise(spec: ModelSpec, performance: Mapping[str, Any]) -> Finding:
 
 
 def _score(spec: ModelSpec, psi: float | None, performance: Mapping[str, Any]) -> Finding:
-    """Fires unless labels clear it: other flights are asked about, and the champion does well on them."""
+    """Fires unless labels clear it: other flights are asked about, and the champion is not surely surprised by them.
+
+    Where labels give an interval it is thus a second name of surprise; it decides alone where they give none yet.
+    """
     limit = spec.triggers.score_psi
     if psi is None:
         return _finding("score", "trigger", False, None, limit, "PSI", "too few flights to tell the drift of the score")
     reason, surprise = f"the score's PSI is {psi:.3f}", performance["surprise"]
-    cleared = surprise is not None and surprise["low"] is not None and surprise["low"] <= 0
+    cleared = surprise is not None and surprise["low"] is not None and surprise["low"] <= spec.triggers.max_surprise
     if psi > limit and cleared:
         reason += ", and labels clear it"
     return _finding("score", "trigger", psi > limit and not cleared, psi, limit, "PSI", reason)

@@ -15,6 +15,10 @@ from include.monitoring import feed, verdict
 
 HOURLY = [f.name for v in VIEWS if v.cadence == "hourly" and v.name != "origin_weather" for f in v.features]
 WEATHER = [f.name for v in VIEWS if v.name == "origin_weather" for f in v.features]
+ONE_DAY = {  # labels of one day have no interval
+    **{"rows": 900, "labelled": 900, "coverage": 1.0},
+    "surprise": {"value": 0.1, "low": None, "high": None, "rows": 900, "days": 1},
+}
 NEEDED, OF = SPEC.triggers.persist
 
 
@@ -67,7 +71,7 @@ def test_a_sound_window_is_healthy() -> None:
     ("found", "name", "word"),
     [
         (made(surprise=0.06, half=0.02), "surprise", "+0.0600"),
-        (made(score=0.21, surprise=0.03, half=0.02), "score", "PSI is 0.210"),
+        (made(score=0.21) | {"performance": ONE_DAY}, "score", "PSI is 0.210"),
         (made(rival=rival(0.03)), "rival", "version 1"),
     ],
 )
