@@ -22,8 +22,10 @@ Evidently's own UI.
 - verdict *incident*: the *Report* of `measure` names the check and the feature. Look at the *Report* of `ingest`'s
   `validate`, at `audit` (does serving use what the lake has?), mend the feed, ingest the days again. The next look
   that finds nothing closes the incident, and says so.
+- verdict *insufficient*: is the service asked? Does `ingest` still bring outcomes?
 - verdict *rollback*: trigger `rollback` with the version that the alert names.
-- `act` skipped: nothing to do, or the governor has dropped the request; the reason is in its log and in the ledger.
+- `act` skipped: no training is asked for: there is no reason to, a person has been told instead, or the governor has
+  dropped the request. The reason is in its log and in the ledger.
 - an alert about *levels*: latency, load, memory, missing or stale features, errors, silence; see docs/monitoring.md.
 - `plan` skipped: there is no champion yet.
 """

@@ -2,8 +2,8 @@
 
 **Does:** two things that hang on nothing but the ledger and the clock. *ring*: a request to train that no training has
 taken up for 30 minutes has lost its event (a queued run is given that long), so it is sent again; then after one hour
-more, two, four, up to once a day. While a data incident is open, the model is frozen or its training budget is spent,
-the request waits and no bell is rung. *watch* raises an alert, once, and resolves it when it is over: for an approval
+more, two, four, up to once a day. While a data incident is open or the model is frozen, the request waits and no bell
+is rung. *watch* raises an alert, once, and resolves it when it is over: for an approval
 that expires within 12 hours; for a request that is open for more than a day; for `ingest` without a publication for 3
 hours, `monitor` without a verdict or `score` without scores for 30 hours. What was never made once is not awaited.
 

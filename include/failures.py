@@ -110,6 +110,8 @@ def advice(doc: str, task_id: str) -> str:
     one for any other task."""
     _, _, after = doc.partition("**When it fails")
     found = [" ".join(bullet.split()) for bullet in _BULLET.findall(after)]
-    own = [text for text in found if re.match(rf"(`\w+`,? ?(or|and)? ?)*`{re.escape(task_id)}`", text)]
+    own = [
+        text for text in found if re.match(rf"(`\w+`,? ?(or|and)? ?)*`{re.escape(task_id)}`(?! (skipped|says))", text)
+    ]
     rest = [text for text in found if text.startswith("any ")]
     return (own or rest or ["Look at its log, then clear it."])[0]

@@ -5,6 +5,7 @@ plan -> collect -> window -> audit -> measure (verdict, page) -> report (Evident
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,9 +37,13 @@ from include.serving import collect as spool
 from include.times import iso, parse
 from include.training import data
 
+log = logging.getLogger("ratchet.monitor")
+
 AUDITED = timedelta(hours=24)  # of predictions, a look
 AUDIT_ROWS = 2_000
 LOOKS = 30  # earlier looks that a verdict is told of
+STATED = 28  # days of which a page tells what was said before
+ENOUGH = 0.95  # coverage from which on a day's truth is held against its estimate
 EVIDENCE, SUMMARY = "evidence.json", "summary.json"
 
 
@@ -107,7 +112,10 @@ def audit(run: Run, job: Job, seen: Job) -> Job | None:
     if logged.empty:
         return None
     found = skew.compare(logged, _recomputed(run, spec, job, logged), spec.features)
-    common.record(run, job, "audit", f"{found['mismatched']} of {found['rows']} rows differ", job["version"], found)
+    given = found["given"]
+    reason = f"{found['mismatched']} of {found['rows']} rows have other features than the lake"
+    reason += f"; of {given['rows']} that brought their features along, {given['mismatched']}"
+    common.record(run, job, "audit", reason, job["version"], found)
     return found
 
 
@@ -169,14 +177,15 @@ def measure(run: Run, job: Job, seen: Job, audited: Job | None) -> Job:
         rival=_rival(ledger, job, sides),
         audit=audited,
     )
+    history.state(run.settings, job["model"], live.version, job["as_of"], history.rows(found["performance"]))
+    reached("monitor.measure.history")
+    found["history"] = _stated(run, job, spec)
     judged = verdict.judge(spec, found, looks(ledger, job["model"], job["as_of"]))
     file = write_json(run.page.parent / EVIDENCE, found)
     reached("monitor.measure.evidence")
     page.write(judged, found, run.page, run.settings.evidently_url)
     reached("monitor.measure.page")
     common.record(run, job, "monitor", judged.reason, live.version, judged.model_dump(mode="json"))
-    history.state(run.settings, job["model"], live.version, job["as_of"], history.rows(found["performance"]))
-    reached("monitor.measure.history")
     return {
         "state": judged.state,
         "reason": judged.reason,
@@ -194,6 +203,13 @@ def _scores(model: bundle.Bundle, rows: pd.DataFrame) -> Array:
     if absent.any():
         p[absent] = bundle.predict(model, data.matrix(rows[absent], model.features))
     return p
+
+
+def _stated(run: Run, job: Job, spec: ModelSpec) -> Job:
+    """What this look and those before it have said of the last days, and what their first estimates were worth."""
+    first = (parse(job["as_of"]) - timedelta(days=STATED)).date().isoformat()
+    told = history.read(run.settings, spec, as_of=job["as_of"], days=(first, job["as_of"][:10]))
+    return {"days": told, "errors": history.errors(told, ENOUGH)}
 
 
 def _workers(run: Run) -> list[Job]:
@@ -219,9 +235,11 @@ def _rival(ledger: sa.Engine, job: Job, sides: _Sides) -> Job | None:
 
 
 def looks(ledger: sa.Engine, model: str, before: str) -> list[dict[str, Any]]:
-    """What fired at earlier looks, oldest first: the newest entry of each as-of before `before`."""
+    """What fired at earlier looks, oldest first: the newest of each day of data time before `before`'s. Looks at one
+    day are looks at the same flights, and none confirms another."""
     entries = {entry["as_of"]: entry for entry in book.of_kind(ledger, model, "monitor")}
-    return [_fired(entries[as_of]) for as_of in sorted(entries) if as_of < before][-LOOKS:]
+    days = {as_of[:10]: entries[as_of] for as_of in sorted(entries) if as_of[:10] < before[:10]}
+    return [_fired(entry) for entry in days.values()][-LOOKS:]
 
 
 def _fired(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,11 +288,17 @@ def act(run: Run, job: Job, judged: Job) -> Job:
 
 
 def _alert(run: Run, job: Job, judged: Job) -> None:
-    """One matter of each kind and model: a verdict that needs a person, and levels that are beyond their limits."""
+    """One matter of each kind and model: a verdict that needs a person, and levels that are beyond their limits.
+
+    Only the newest look by data time speaks: the governor goes by it too."""
     model, now = job["model"], run.now()
+    newest = book.latest(common.ledger(run), model, "monitor")
+    if newest is not None and newest["as_of"] > job["as_of"]:
+        log.warning("no alert is raised or ended: the look at %s is later than this one", newest["as_of"])
+        return
     where = alerts.link(run.name, "measure")
     if judged["state"] in _ACTIONS:
-        state = f"{judged['state']}: {', '.join(judged['causes'])}"
+        state = f"{judged['state']} of version {job['version']}: {', '.join(judged['causes'])}"
         title = f"{model}: {_TITLES[judged['state']]}"
         told = alerts.Alert(
             group=f"verdict/{model}",
@@ -283,6 +307,7 @@ def _alert(run: Run, job: Job, judged: Job) -> None:
             cause=judged["reason"],
             action=_ACTIONS[judged["state"]],
             time=now,
+            severity=alerts.NOTICE if judged["state"] == "insufficient" else alerts.PAGE,
             runbook="monitor",
             link=where,
         )
@@ -295,8 +320,8 @@ def _alert(run: Run, job: Job, judged: Job) -> None:
     if levels:
         told = alerts.Alert(
             group=f"levels/{model}",
-            state=", ".join(levels),
-            title=f"{model}: {len(levels)} of its levels are beyond their limits",
+            state=f"version {job['version']}: {', '.join(levels)}",
+            title=f"{model}: beyond their limits: {', '.join(levels)}",
             cause="; ".join(levels.values()) + ".",
             action="Nothing was changed. The page of `measure` has each level beside its limit.",
             time=now,
@@ -309,11 +334,19 @@ def _alert(run: Run, job: Job, judged: Job) -> None:
         alerts.resolve(run.settings, f"levels/{model}", f"{model}: all levels are within their limits again.", now)
 
 
-_TITLES = {"incident": "a data incident", "rollback": "the champion is worse than the one before it"}
+_TITLES = {
+    "incident": "a data incident",
+    "insufficient": "too few labels to judge by",
+    "rollback": "the champion is worse than the one before it",
+}
 _ACTIONS = {
     "incident": (
         "No training is asked for, and none begins by itself, until a later look finds the feed mended. Mend the feed, "
         "take in the days again with `ingest`; the service goes on answering."
+    ),
+    "insufficient": (
+        "Nothing is judged, and nothing is trained on the labels that came early. Is the service asked, and does "
+        "`ingest` still bring outcomes?"
     ),
     "rollback": "The champion goes on answering. Trigger `rollback` with the version that is named.",
 }

@@ -22,6 +22,7 @@ Found = Mapping[str, Any]
 
 REPORTS = {"day": "../report/day/evidently.html", "week": "../report/week/evidently.html"}  # of the task beside
 TOP_FEATURES = 15
+STATED = 14  # days of which it is told what was said before
 PARTS = 3  # of a feed check that are shown
 _TONES = {"healthy": "good", "retrain": "warn", "rollback": "bad", "incident": "bad", "insufficient": "plain"}
 _MEANS = {
@@ -60,6 +61,7 @@ def html(verdict: Verdict, evidence: Found, evidently_url: str = "") -> str:
         _rival(evidence.get("rival"), evidence["version"]),
         _estimated(performance),
         _days(performance),
+        _stated(evidence.get("history")),
         _slices(performance),
         _levels(verdict, evidence.get("service")),
         _skew(evidence.get("skew")),
@@ -215,6 +217,32 @@ def _estimated(performance: Found) -> str:
     return pictures.section(
         "Estimated before labels come", note, pictures.table((*head, "known error of the estimate [interval]"), rows)
     )
+
+
+def _stated(history: Found | None) -> str:
+    """What looks said of a day first and say now, and what estimates made before the labels have been worth."""
+    if not history or not history["days"]:
+        return ""
+    errors, rows = history["errors"], []
+    for told in history["days"][-STATED:]:
+        first, newest = told["first"] or {}, told["newest"]
+        shares = (f"{found['coverage']:.0%}" if found else "–" for found in (first, newest))
+        change = told["changed"]["log_loss"]
+        rows.append(
+            (
+                *(told["day"], told["version"], told["looks"], told["estimated"]["estimated_log_loss"]),
+                *(first.get("log_loss"), newest["log_loss"], None if change is None else f"{change:+.4f}", *shares),
+            )
+        )
+    head = ("day", "version", "looks", "estimated first", "first", "now", "change", "coverage first", "now")
+    note = f"Log loss of each day as looks stated it. {errors['days']} of the last days have their labels: "
+    found = errors["log_loss"]
+    note += (
+        f"their first estimates were off by {_told(found)} nats in the mean, and by {found['absolute']:.4f} on a day."
+        if found
+        else "what the estimates are worth is not known yet."
+    )
+    return pictures.section("Stated before, and stated anew", note, pictures.table(head, rows))
 
 
 def _days(performance: Found) -> str:

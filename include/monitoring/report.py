@@ -86,7 +86,7 @@ def make(
         return None
     before = _scored(spec, reference, reference_p)
     parts = {
-        "service": _service(window, asked, evidence, span),
+        "service": _service(spec, window, asked, evidence, span),
         "drift": _drift(spec, asked[np.isfinite(asked[SCORE])], before),
         "quality": _quality(spec, judged, before),
     }
@@ -210,7 +210,9 @@ def _quality(spec: ModelSpec, now: pd.DataFrame, before: pd.DataFrame) -> Snapsh
     return Report([shown, MeanValue(column=GAP)]).run(current, reference)
 
 
-def _service(window: pd.DataFrame, asked: pd.DataFrame, evidence: Mapping[str, Any], span: Span) -> Snapshot:
+def _service(
+    spec: ModelSpec, window: pd.DataFrame, asked: pd.DataFrame, evidence: Mapping[str, Any], span: Span
+) -> Snapshot:
     """Volume, staleness, latency and coverage, over all rows: these metrics are cheap."""
     flights = (evidence.get("volume") or {}).get("flights", len(window))
     days = 1.0 if span == "day" else _days(asked)
@@ -218,11 +220,11 @@ def _service(window: pd.DataFrame, asked: pd.DataFrame, evidence: Mapping[str, A
         {
             LATENCY: asked["latency_us"].to_numpy(np.float64) / 1000,
             STALE: asked["stale"].to_numpy(np.float64),
-            KNOWN: asked["mature"].to_numpy(np.float64),
+            KNOWN: asked[spec.target].notna().astype(np.float64).where(asked["mature"].astype(bool)).to_numpy(),
             FLIGHTS: len(asked) * flights / len(window) / days,  # the window may be a sample: its own count is exact
         }
     )
-    metrics = [MeanValue(column=name) for name in (FLIGHTS, STALE, KNOWN)]
+    metrics = [MeanValue(column=name) for name in (FLIGHTS, STALE, KNOWN) if rows[name].notna().any()]
     if rows[LATENCY].notna().any():
         metrics.append(QuantileValue(column=LATENCY, quantile=_P99))
     return Report(metrics).run(Dataset.from_pandas(rows, DataDefinition(numerical_columns=list(rows))), None)

@@ -35,13 +35,13 @@ def measure(
     bytes count. `log`: totals of the log's counters, "lost" and "dropped". Silence: the hours in which flights were
     due to be asked about and none was, since the last answer; nights without flights are no silence.
     """
+    silence, summary = summary["silence"], {**summary, **summary.get("recent", {})}  # a fault of an hour is a day's
     levels, told = spec.levels, summary["predictions"]
     attempts = told + _failed_elsewhere(summary)
     shares = [w["rss"] / w["memory_limit"] for w in workers if w.get("rss") and w.get("memory_limit")]
     counts = log or {}
     gone = counts.get("lost", 0) + counts.get("dropped", 0) if log is not None else None
-    silence = summary["silence"]
-    found: dict[str, tuple[float | None, float, str]] = {
+    found: dict[str, tuple[float | None, float | None, str]] = {
         "latency_p99_ms": (
             summary["latency_ms"]["p99"],
             levels.latency_p99_ms,
@@ -70,7 +70,7 @@ def measure(
         ),
         "lost": (
             None if gone is None else float(gone),
-            0.0,
+            None,  # of all time, so that it would stay beyond any level; `collect` alerts each new one
             f"{counts.get('lost', 0):,} died with their worker, {counts.get('dropped', 0):,} were dropped",
         ),
     }
@@ -78,7 +78,7 @@ def measure(
         name: {
             "value": value,
             "level": level,
-            "beyond": value is not None and value > level,
+            "beyond": value is not None and level is not None and value > level,
             "unit": UNITS[name],
             "told": words,
         }

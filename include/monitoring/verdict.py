@@ -161,7 +161,8 @@ def _outage(spec: ModelSpec, evidence: Mapping[str, Any]) -> list[Finding]:
 # -- labels --------------------------------------------------------------------------------------------------------
 def _labels(spec: ModelSpec, performance: Mapping[str, Any]) -> Finding:
     coverage, limit = performance["coverage"], spec.triggers.min_coverage
-    reason = f"{performance['labelled']:,} of {performance['rows']:,} flights ({coverage:.0%}) have a known label"
+    mature = performance.get("mature", performance["rows"])
+    reason = f"{performance['labelled']:,} of {mature:,} mature labels ({coverage:.0%}) are known"
     fired = coverage < limit or performance["surprise"] is None
     return _finding("coverage", "labels", fired, coverage, limit, "share", reason)
 
@@ -216,6 +217,8 @@ def _score(spec: ModelSpec, psi: float | None, performance: Mapping[str, Any]) -
 def _levels(spec: ModelSpec, evidence: Mapping[str, Any]) -> list[Finding]:
     found = [_missing(spec, evidence["drift"])] if evidence["drift"] else []
     for name, part in (evidence.get("service") or {}).items():
+        if part["level"] is None:  # told on the page alone
+            continue
         reason = f"{name.replace('_', ' ')}: {part['told']}"
         found.append(_level(name, part["value"], part["level"], part["beyond"], part["unit"], reason))
     if skew := evidence.get("skew"):
@@ -298,7 +301,9 @@ def _sentence(state: State, found: Sequence[Finding], evidence: Mapping[str, Any
     if state == "retrain":
         return f"Retrain: {'; '.join(_beyond(f) for f in decisive)}."
     waiting = [f.name for f in found if f.fired and not f.persistent]
-    also = f" (fired, not yet at enough looks: {', '.join(waiting)})" if waiting else ", all within limits"
+    also = f" (fired, not yet at enough looks: {', '.join(waiting)})" if waiting else "; no finding has fired"
+    levels = [f.name.removeprefix("level_") for f in found if f.kind == "level" and f.fired]
+    also += f" (levels beyond: {', '.join(levels)})" if levels else ""
     return f"Healthy: {by_name['surprise'].reason}; {by_name['age'].reason} and {by_name['score'].reason}{also}."
 
 

@@ -80,9 +80,10 @@ def build(
     "by_version" {version: {"answer", "shadow", "failed"}}, "errors" (attempts at an answer that failed, also where
     another version answered), "failed_answers" (of them, where none did), "stale" and "given" (answers),
     "latency_ms" {"p50", "p99"}, "peak_per_second" (of the busiest minute of wall time),
-    "worker_peak_per_second" (the same of one worker), "hours" [{"hour", "requests"}], "days" [{"day", "scheduled",
-    "asked", "requests"}] of the window's local dates and the USUAL ones before (of flights whose time to be asked for
-    had come by the window's end), "silence" {"since", "due", "hours"}: flights whose time came after the last answer,
+    "worker_peak_per_second" (the same of one worker), "recent" (these again, of the newest feed.recent_hours), "hours"
+    [{"hour", "requests"}], "days" [{"day", "scheduled", "asked", "requests"}] of the window's local dates and the USUAL
+    ones before (of flights whose time to be asked for had come by the window's end), "silence" {"since", "due",
+    "hours"}: flights whose time came after the last answer,
     and in how many hours.
 
     `versions`: of the tables `schedule` and `outcome`. Raises KeyError when they lack one, UnknownVersion when one is
@@ -95,7 +96,12 @@ def build(
         raise ValueError(f"rows: {rows}, at least one is needed")
     with _opened(settings, spec, versions, first, last, now) as con:
         con.execute(_ASKED, {"zone": ZONE, "due": last + spec.horizon, "first": first})
-        counts = {"start": iso(first), "end": iso(last), "as_of": iso(now), **_counts(con)}
+        counts = {
+            "start": iso(first),
+            "end": iso(last),
+            "as_of": iso(now),
+            **_counts(con, last - timedelta(hours=spec.feed.recent_hours)),
+        }
         _stand(con, counts["flights"], rows)
         made = _rows(con, settings, spec, version, versions, now)
         counts |= {"sampled": made.num_rows, "days": _days(con, spec, first, last)}
@@ -188,7 +194,7 @@ SELECT
     count(*) FILTER (role = 'answer' AND given) AS given,
     quantile_cont(latency_us, 0.5) FILTER (role = 'answer') / 1000 AS p50,
     quantile_cont(latency_us, 0.99) FILTER (role = 'answer') / 1000 AS p99
-FROM seen
+FROM {rows}
 """
 _BY_VERSION = """
 SELECT
@@ -205,7 +211,7 @@ FROM (
     SELECT sum(requests) AS whole, max(requests) AS most
     FROM (
         SELECT date_trunc('minute', wall) AS minute, worker, sum(weight) AS requests
-        FROM seen WHERE role = 'answer' GROUP BY ALL
+        FROM {rows} WHERE role = 'answer' GROUP BY ALL
     )
     GROUP BY minute
 )
@@ -229,22 +235,25 @@ FROM schedule WHERE sched_dep > $since AND sched_dep < $until
 """
 
 
-def _counts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    found = _one(con, _COUNTS)
+def _counts(con: duckdb.DuckDBPyConnection, recent: datetime) -> dict[str, Any]:
+    con.view("seen").filter(f'"at" >= {_instant(recent)}').create_view("recent")
+    versions = _all(con, _BY_VERSION)
+    return {
+        **_answers(con, "seen"),
+        "recent": _answers(con, "recent"),
+        **_one(con, _FLIGHTS),
+        "by_version": {str(row.pop("version")): row for row in versions},
+        "hours": [{"hour": iso(row["hour"]), "requests": row["requests"]} for row in _all(con, _HOURS)],
+    }
+
+
+def _answers(con: duckdb.DuckDBPyConnection, rows: str) -> dict[str, Any]:
+    found = _one(con, _COUNTS.format(rows=rows))
     latency = {"p50": found.pop("p50"), "p99": found.pop("p99")}
     times = {
         name: None if found[name] is None else found[name].astimezone(UTC).isoformat() for name in ("first", "last")
     }
-    versions = _all(con, _BY_VERSION)
-    return {
-        **found,
-        **times,
-        "latency_ms": latency,
-        **_one(con, _FLIGHTS),
-        **_one(con, _PEAK),
-        "by_version": {str(row.pop("version")): row for row in versions},
-        "hours": [{"hour": iso(row["hour"]), "requests": row["requests"]} for row in _all(con, _HOURS)],
-    }
+    return {**found, **times, "latency_ms": latency, **_one(con, _PEAK.format(rows=rows))}
 
 
 def _days(con: duckdb.DuckDBPyConnection, spec: ModelSpec, first: datetime, last: datetime) -> list[dict[str, Any]]:

@@ -127,7 +127,7 @@ def _panels(span: str) -> list[DashboardPanelPlot]:
             "Staleness", "share of answers with a feature beyond its time to live", "MeanValue", "share", column=STALE
         ),
         line("Latency p99", "ms, as the service measured it", "QuantileValue", "ms", column=LATENCY),
-        line("Coverage", "share of the flights asked about whose label is mature", "MeanValue", "share", column=KNOWN),
+        line("Coverage", "share of the mature labels that are known", "MeanValue", "share", column=KNOWN),
     ]
 
 

@@ -107,6 +107,10 @@ def test_a_broken_feed_is_an_incident_and_nothing_trains_on_it(
     (alert,) = [a for a in alerts.unresolved(settings) if a["group"] == "verdict/flights_on_time"]
     assert (alert["severity"], alert["runbook"]) == ("page", "monitor")
     assert alert["link"].startswith("/dags/monitor/runs/test/tasks/measure")
+    earlier = {**seen["judged"], "state": "healthy", "reason": "Healthy: a look at an earlier day."}
+    with pytest.raises(Skip, match="earlier day"):  # it ends no incident that a later look has found
+        monitor.act(run(settings, "act", "monitor/earlier"), {**seen["watched"], "as_of": START}, earlier)
+    assert any(a["group"] == "verdict/flights_on_time" for a in alerts.unresolved(settings))
     asked = governor.ask(run(settings, "act"), "flights_on_time", END, [("age", "It is old.")], "monitor")
     assert asked["outcome"] == "drop"
     assert "incident" in asked["reason"]

@@ -97,7 +97,8 @@ def test_service_is_of_all_that_was_asked(written: Path, watched: Any) -> None:
     ]
     assert day["rows"]["asked"] == len(asked) == day["service"][report.FLIGHTS]
     assert day["service"][report.STALE] == pytest.approx(asked["stale"].mean(), rel=1e-4)
-    assert day["service"][report.KNOWN] == pytest.approx(asked["mature"].mean(), rel=1e-4)
+    known = asked.loc[asked["mature"].astype(bool), SPEC.target].notna()
+    assert day["service"][report.KNOWN] == pytest.approx(known.mean(), rel=1e-4)
     assert day["service"][report.LATENCY] == pytest.approx(np.quantile(asked["latency_us"] / 1000, 0.99), rel=0.02)
     week = read(written, "week")
     assert week["service"][report.FLIGHTS] == pytest.approx(len(window) / window["local_date"].nunique())

@@ -58,8 +58,15 @@ def test_memory_is_that_of_the_fullest_worker(summary: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("counts", [{"lost": 1, "dropped": 0}, {"lost": 0, "dropped": 2}])
-def test_one_lost_prediction_is_told(summary: dict[str, Any], counts: dict[str, int]) -> None:
-    assert beyond(service.measure(SPEC, summary, log=counts)) == {"lost"}
+def test_lost_predictions_are_told_and_alarm_nobody_again(summary: dict[str, Any], counts: dict[str, int]) -> None:
+    found = service.measure(SPEC, summary, log=counts)
+    assert (found["lost"]["value"], found["lost"]["level"]) == (sum(counts.values()), None)
+    assert beyond(found) == set()
+
+
+def test_levels_are_held_against_the_newest_hours(summary: dict[str, Any]) -> None:
+    recent = {"predictions": 800, "errors": 40, "failed_answers": 40}
+    assert beyond(service.measure(SPEC, {**summary, "recent": recent})) == {"errors"}
 
 
 def test_what_nothing_says_is_not_beyond(summary: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ def test_accuracy_and_missing_values_alert_and_decide_nothing() -> None:
 def test_too_few_labels_are_said_and_not_trained_on(found: dict[str, Any], age: float) -> None:
     told = verdict.judge(SPEC, found | {"age_days": age, "rival": rival(1.0)}, looks("rival"))
     assert told.state == "insufficient"
-    assert "known label" in told.reason
+    assert "labels (" in told.reason
     assert ("age" in told.reason) == (age > 21)
 
 
