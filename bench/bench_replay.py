@@ -285,6 +285,7 @@ def differences(bench: Bench) -> str:
         ("trigger and gate", CALENDAR_GATED), ("trigger and gate", CALENDAR_WITHHELD),
         (CALENDAR_GATED, CALENDAR_WITHHELD),
         (CALENDAR_WITHHELD, count), ("trigger and gate", "daily"), (REFITTED, "trigger and gate"),
+        ("trigger and gate", ALONE_NAME), ("trigger and gate", "weekly and gate"),
         *((p.name, first) for p in bench.found if p.group == CHEAP and p.name != first),
     ]  # fmt: skip
     rows = []

@@ -1,7 +1,7 @@
 """What a monitor is worth when something breaks: faults planted in weeks of the year, watched day by day.
 
 A fault begins at a day's cut-off and stays for SPAN days. The champion is three days old, so that age asks for nothing.
-Four ways to watch are compared on the same days: none; PSI of any feature; labels alone (surprise beyond its limit);
+Four ways to watch are compared on the same days: none; PSI of any feature; labels alone (mean surprise of the week);
 the project's verdict. The first two alarms can only train again, on what is there. An incident has the feed mended a
 day after it was called (people's part, an assumption); a verdict to retrain trains, as the others do.
 """
@@ -30,7 +30,8 @@ from include.training import boosted
 SPAN = 14  # days that a fault stays
 OLD = 3  # days of the champion when it begins
 REST = 7  # days between two trainings that an alarm asks for
-PSI = 0.2
+PSI = 0.2  # of any feature
+SURPRISE = 0.03  # nats, mean of the week's mature labels
 HOURLY = [f.name for v in VIEWS if v.cadence == "hourly" and v.name != "origin_weather" for f in v.features]
 WEATHER = [f.name for v in VIEWS if v.name == "origin_weather" for f in v.features]
 
@@ -130,7 +131,7 @@ def seen(judge: Judge, of: Case) -> list[dict[str, Any]]:
                 "state": found.state,
                 "causes": [f.name for f in found.causes()],
                 "psi": max(d["psi"] or 0.0 for d in measured["drift"]) > PSI,
-                "labels": "surprise" in fired,
+                "labels": (measured["performance"]["surprise"] or {"value": 0.0})["value"] > SURPRISE,
             }
         )
     return [look for look in looks if look["after"] > 0]
@@ -143,7 +144,8 @@ def outcome(judge: Judge, of: Case) -> dict[str, Any]:
     losses = metrics.log_loss(of.y[begin:], of.p[begin:])
     told: dict[str, Any] = {"fault": of.name, "start": of.start, "none": {"loss": float(losses.mean())}}
     sound = metrics.log_loss(of.y[begin:], of.mended[begin:])
-    told["sound"] = float(sound.mean())
+    truth = judge.year.y[begin : len(of.y)]  # of a concept that did not turn
+    told["sound"] = float(metrics.log_loss(truth, of.mended[begin:]).mean())
     for way in ("psi", "labels"):
         told[way] = _trained(judge, of, [look["after"] for look in looks if look[way]], losses)
     first = next((look for look in looks if look["state"] in ("incident", "retrain")), None)
@@ -193,7 +195,7 @@ def measure(judge: Judge, when: Sequence[int], folder: Path) -> list[dict[str, A
     """Every fault at every start. What was measured is kept, for the same limits and models."""
     limits = judge.spec.model_dump(mode="json", include={"triggers", "feed"})
     code = [hash_file(Path(str(module.__file__))) for module in (feed, verdict, scenarios)]
-    kept = hash_value([limits, code, judge.fits.params, SPAN, REST, OLD, PSI])
+    kept = hash_value([limits, code, judge.fits.params, SPAN, REST, OLD, PSI, SURPRISE])
     told = []
     for name in FAULTS:
         for start in when:

@@ -106,7 +106,7 @@ def share(found: Interval) -> str:
 
 
 # -- faults --------------------------------------------------------------------------------------------------------
-WAYS = {"psi": "PSI of any feature > 0.2", "labels": "labels alone (surprise)", "verdict": "this project's verdict"}
+WAYS = {"psi": "PSI of any feature > 0.2", "labels": "surprise > 0.03", "verdict": "this project's verdict"}
 
 
 def broken(found: Sequence[Mapping[str, Any]]) -> str:
