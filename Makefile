@@ -98,7 +98,7 @@ bench-scoring: setup ## rows a second and memory of batch scoring against one ba
 bench-rollouts: setup ## how often the rollout errs on planted releases
 	@$(PY) -m bench.bench_rollouts $(ARGS)
 
-bench-replay: setup ## does retraining pay: policies of a year, side by side, and what faults cost (half an hour)
+bench-replay: setup ## does retraining pay: policies of a year, side by side, and what faults cost (40 minutes)
 	@$(PY) -m bench.bench_replay $(ARGS)
 
 bench-window: setup ## seconds and memory of the monitor's look at ten million predictions

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy as np
 import pandas as pd
 
 from bench import scenarios
-from bench.replay.fits import sigmoid
+from bench.replay.fits import Fits, sigmoid
 from bench.replay.monitor import Champion, Judge
-from bench.replay.year import Array, Year
+from bench.replay.year import Array, Year, load
 from bench.scenarios import Plant, Rng, Scene
 from include import metrics
 from include.contracts import CLUSTER, TARGET, VIEWS
 from include.files import hash_file, hash_value, read_json, write_json
+from include.models.flights_on_time.spec import SPEC
 from include.monitoring import feed, verdict
 from include.training import boosted
 
@@ -191,22 +193,35 @@ def starts(year: Year, first: str, every: int) -> list[int]:
     return list(range(year.number(first), year.days - SPAN, every))
 
 
-def measure(judge: Judge, when: Sequence[int], folder: Path) -> list[dict[str, Any]]:
-    """Every fault at every start. What was measured is kept, for the same limits and models."""
+def measure(judge: Judge, when: Sequence[int], home: Path, jobs: int) -> list[dict[str, Any]]:
+    """Every fault at every start, in `jobs` processes. What was measured is kept beside the models, for the same
+    limits and code."""
     limits = judge.spec.model_dump(mode="json", include={"triggers", "feed"})
     code = [hash_file(Path(str(module.__file__))) for module in (feed, verdict, scenarios)]
     kept = hash_value([limits, code, judge.fits.params, SPAN, REST, OLD, PSI, SURPRISE])
-    told = []
-    for name in FAULTS:
-        for start in when:
-            path = folder / f"fault-{hash_value([kept, name, start])[:16]}.json"
-            if not path.exists():
-                write_json(path, outcome(judge, case(judge, name, start)))
-            told.append(read_json(path))
-        print(f"fault: {name}", flush=True)
-    return told
+    folder = judge.fits.folder.parent
+    tasks = [
+        (name, start, folder / f"fault-{hash_value([kept, name, start])[:16]}.json")
+        for name in FAULTS
+        for start in when
+    ]
+    missing = [task for task in tasks if not task[2].exists()]
+    if missing:
+        with get_context("spawn").Pool(jobs, _open, (home, folder, judge.fits.params, judge.fits.seed)) as pool:
+            for name, start, _ in pool.imap_unordered(_one, missing):
+                print(f"fault: {name}, {judge.year.times[start].date()}", flush=True)
+    return [read_json(path) for _, _, path in tasks]
 
 
-def fits_needed(year: Year, when: Sequence[int]) -> list[int]:
-    """The champions' models."""
-    return [int(year.known[start - OLD]) for start in when]
+_OWN: list[Judge] = []  # of a worker process
+
+
+def _open(home: Path, folder: Path, params: dict[str, Any], seed: int) -> None:
+    year = load(home)
+    _OWN[:] = [Judge(SPEC, year, Fits(year, folder, params, seed))]
+
+
+def _one(task: tuple[str, int, Path]) -> tuple[str, int, Path]:
+    name, start, path = task
+    write_json(path, outcome(_OWN[0], case(_OWN[0], name, start)))
+    return task
