@@ -62,8 +62,9 @@ def send(settings: Settings, alert: Alert) -> bool:
     return True
 
 
-def resolve(settings: Settings, group: str, title: str, time: str) -> bool:
-    """Say once that the matter is over, as loudly as it was raised. False: it was never raised, or is over already."""
+def resolve(settings: Settings, group: str, title: str, time: str, link: str = "") -> bool:
+    """Say once that the matter is over, as loudly as it was raised. `link`: where it was seen to be; empty: the
+    alert's own. False: it was never raised, or is over already."""
     if not settings.alerts.exists():
         return False
     with _alone(settings) as file:
@@ -71,7 +72,7 @@ def resolve(settings: Settings, group: str, title: str, time: str) -> bool:
         last = _last(before, group)
         if last is None or last["state"] == RESOLVED:
             return False
-        kept = {name: last[name] for name in ("severity", "runbook", "link")}
+        kept = {name: last[name] for name in ("severity", "runbook", "link")} | ({"link": link} if link else {})
         over = Alert(group, RESOLVED, title, "", "", time, **kept)
         _append(file, before, over)
     _log.info(text(asdict(over)))

@@ -41,7 +41,8 @@ _SCRIPTED = _NOTHING_FOREIGN + "script-src 'unsafe-inline' 'unsafe-eval' blob: d
 _STATIC = _NOTHING_FOREIGN + "script-src 'none'; sandbox allow-same-origin"
 _NO_PAGE = """<!doctype html><title>No report</title>
 <meta name="color-scheme" content="light dark"><style>body { font: 1rem system-ui; margin: 2rem }</style>
-<p>This task has written no page: it did not run, or it is none of those that report.</p>
+<p>There is no page of this task: it did not run, it is none of those that report, or <code>maintain</code> has packed
+the pages of its run away (<code>var/archive</code>, docs/retention.md).</p>
 """
 
 

@@ -291,32 +291,27 @@ def _alert(run: Run, job: Job, judged: Job) -> None:
     """One matter of each kind and model: a verdict that needs a person, and levels that are beyond their limits.
 
     Only the newest look by data time speaks: the governor goes by it too."""
-    model, now = job["model"], run.now()
+    model, now, where = job["model"], run.now(), alerts.link(run.name, "measure")
     newest = book.latest(common.ledger(run), model, "monitor")
     if newest is not None and newest["as_of"] > job["as_of"]:
         log.warning("no alert is raised or ended: the look at %s is later than this one", newest["as_of"])
         return
-    where = alerts.link(run.name, "measure")
-    if judged["state"] in _ACTIONS:
-        state = f"{judged['state']} of version {job['version']}: {', '.join(judged['causes'])}"
-        title = f"{model}: {_TITLES[judged['state']]}"
+    shared = {"time": now, "runbook": "monitor", "link": where}
+    state, levels = judged["state"], judged["levels"]
+    if state in _ACTIONS:
         told = alerts.Alert(
             group=f"verdict/{model}",
-            state=state,
-            title=title,
+            state=f"{state} of version {job['version']}: {', '.join(judged['causes'])}",
+            title=f"{model}: {_TITLES[state]}",
             cause=judged["reason"],
-            action=_ACTIONS[judged["state"]],
-            time=now,
-            severity=alerts.NOTICE if judged["state"] == "insufficient" else alerts.PAGE,
-            runbook="monitor",
-            link=where,
+            action=_ACTIONS[state],
+            severity=alerts.NOTICE if state == "insufficient" else alerts.PAGE,
+            **shared,
         )
         alerts.send(run.settings, told)
     else:
-        alerts.resolve(
-            run.settings, f"verdict/{model}", f"{model}: the verdict is {judged['state']} now. {judged['reason']}", now
-        )
-    levels = judged["levels"]
+        over = f"{model}: the verdict is {state} now. {judged['reason']}"
+        alerts.resolve(run.settings, f"verdict/{model}", over, now, where)
     if levels:
         told = alerts.Alert(
             group=f"levels/{model}",
@@ -324,14 +319,13 @@ def _alert(run: Run, job: Job, judged: Job) -> None:
             title=f"{model}: beyond their limits: {', '.join(levels)}",
             cause="; ".join(levels.values()) + ".",
             action="Nothing was changed. The page of `measure` has each level beside its limit.",
-            time=now,
             severity=alerts.NOTICE,
-            runbook="monitor",
-            link=where,
+            **shared,
         )
         alerts.send(run.settings, told)
     else:
-        alerts.resolve(run.settings, f"levels/{model}", f"{model}: all levels are within their limits again.", now)
+        over = f"{model}: all levels are within their limits again."
+        alerts.resolve(run.settings, f"levels/{model}", over, now, where)
 
 
 _TITLES = {

@@ -139,7 +139,8 @@ def index(summaries: Sequence[Mapping[str, Any]], path: Path, evidently_url: str
 
 _HOW = (
     "Measured by Evidently, on a sample where there are many flights. Quality is that of the labels that became mature "
-    "in the span. Drift explains; it asks for nothing."
+    "in the span. Drift explains; it asks for nothing. PSI is by Evidently's bins and of this span: the verdict goes "
+    "by the monitor's own, which is on its page."
 )
 _SHOWN: dict[str, tuple[str, ...]] = {
     "flights asked about": ("rows", "asked"),

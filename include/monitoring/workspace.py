@@ -114,7 +114,13 @@ def _panels(span: str) -> list[DashboardPanelPlot]:
     return [
         line("Log loss", "nats, of the labels that became mature", "LogLoss", "log loss"),
         line("Calibration", "mean prediction minus rate: zero is right", "MeanValue", "gap", column=GAP),
-        line("Drift of the score", "PSI against the training's scores", "ValueDrift", "PSI", column=SCORE),
+        line(
+            "Drift of the score",
+            "PSI by Evidently's bins; the verdict goes by its own",
+            "ValueDrift",
+            "PSI",
+            column=SCORE,
+        ),
         line(
             "Share of drifted columns",
             "PSI beyond its level. Season and weather move most columns every week: this explains, it asks for nothing",

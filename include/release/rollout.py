@@ -39,6 +39,7 @@ PLANNED_ATTEMPTS = 300
 MIN_BLOCKS = 3  # below it a standard error over blocks says nothing
 MIN_ERRORS = 3  # one hiccup is no rate
 LABELLED = ("loss", "calibration")  # checks that rest on labels
+LEANING = 1.645  # standard errors below zero: 95 % at one look
 MIXED_ROLES = 5  # times the policy's floor
 
 Stage = Literal["shadow", "approval", "canary"]
@@ -279,11 +280,12 @@ def _shift(policy: Rollout, seen: Observation) -> Check:
 
 
 def _leans(policy: Rollout, seen: Observation) -> bool:
-    """Whether a full sample of labels says, surely or not, that the challenger is the better one."""
+    """Whether a full sample of labels says at this look, though not over all looks together, that the challenger is
+    the better one."""
     if seen.loss is None or seen.bias is None or seen.labelled < max(policy.shadow_labelled, 1):
         return False
     nearer = abs(seen.bias["challenger"].value) < abs(seen.bias["champion"].value)
-    return nearer and seen.loss.value < 0
+    return nearer and seen.loss.error is not None and seen.loss.value < -LEANING * seen.loss.error
 
 
 # -- quality -------------------------------------------------------------------------------------------------------

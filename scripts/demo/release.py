@@ -33,7 +33,7 @@ def play(client: httpx.Client, stack: Stack, chapter: Chapter, before: Played | 
     if version is None:
         say("   there is no challenger to release")
         return Played(chapter, chapter.run_id, NOT_NEEDED, 0.0, before=False)
-    run_id, old = _run_of(client, chapter, version, say)
+    run_id, old = _run_of(client, stack, chapter, version, say)
 
     def asked() -> bool:
         return chapter.ends == "waits" and bool(airflow.questions(client, "release", run_id))
@@ -78,7 +78,7 @@ def _made(client: httpx.Client, before: Played | None) -> int | None:
     return int(released["version"]) if released else None
 
 
-def _run_of(client: httpx.Client, chapter: Chapter, version: int, say: Say) -> tuple[str, bool]:
+def _run_of(client: httpx.Client, stack: Stack, chapter: Chapter, version: int, say: Say) -> tuple[str, bool]:
     """The run that has this version's release, and whether it had ended before. Whoever started it: an asset event, the
     schedule or, when there is none within a minute (Airflow does not rule out that an event is lost), the demo."""
     deadline, triggered = time.monotonic() + EVENT_SECONDS, False
@@ -87,6 +87,9 @@ def _run_of(client: httpx.Client, chapter: Chapter, version: int, say: Say) -> t
             plan: dict[str, Any] = airflow.result(client, "release", run["dag_run_id"], "plan") or {}
             if plan.get("version") == version:
                 return run["dag_run_id"], run["state"] in airflow.ENDED
+        mine = airflow.run(client, "release", chapter.run_id) if triggered else None
+        if mine and mine["state"] == "failed":
+            raise DemoFailed(failure(client, stack, "release", chapter.run_id))
         late = time.monotonic() > deadline
         if triggered and late:
             raise DemoFailed(

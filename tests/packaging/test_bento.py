@@ -49,7 +49,7 @@ def test_an_archive_of_the_same_inputs_is_reused(settings: Settings, bundle: Ref
     before = Path(archive["uri"]).stat()
     assert bento.build(settings, bundle, tiny.MODEL, "7", dict(reversed(LABELS.items()))) == archive
     after = Path(archive["uri"]).stat()
-    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert before.st_ino == after.st_ino  # its time is new: `maintain` takes it for used
 
 
 def test_a_torn_archive_is_replaced_and_other_inputs_make_another(settings: Settings, bundle: Ref) -> None:

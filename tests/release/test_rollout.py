@@ -230,7 +230,7 @@ def good(**other: Any) -> Observation:
     return Observation(**{**values, **other})
 
 
-def mean(value: float, error: float = 0.004, blocks: float = 20) -> Mean:
+def mean(value: float, error: float | None = 0.004, blocks: float = 20) -> Mean:
     return Mean(value=value, error=error, blocks=blocks, flights=2000)
 
 
@@ -289,11 +289,13 @@ def test_what_is_no_proof_rolls_nobody_back(seen: dict[str, Any]) -> None:
 
 def test_a_difference_that_is_not_sure_waits_unless_the_labels_lean_to_the_challenger() -> None:
     apart: dict[str, Any] = {"shift": mean(0.078, 0.02)}
-    lean = {"loss": mean(-0.1, 0.06), "bias": {"champion": mean(-0.2, 0.08), "challenger": mean(-0.12, 0.08)}}
+    lean = {"loss": mean(-0.1, 0.05), "bias": {"champion": mean(-0.2, 0.08), "challenger": mean(-0.12, 0.08)}}
     assert decide(POLICY, good(**apart), State()).kind == "wait"
     assert decide(POLICY, good(**apart, **lean), State()).kind == "ask"
     against = [
-        {**lean, "loss": mean(0.001, 0.06)},
+        {**lean, "loss": mean(0.001, 0.05)},
+        {**lean, "loss": mean(-0.08, 0.05)},
+        {**lean, "loss": mean(-0.1, None)},
         {**lean, "bias": {"champion": mean(-0.12, 0.08), "challenger": mean(-0.2, 0.08)}},
         {**lean, "labelled": POLICY.shadow_labelled - 1},
         {**lean, "loss": None},
