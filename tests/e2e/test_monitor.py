@@ -115,7 +115,7 @@ def test_a_broken_feed_is_an_incident_and_nothing_trains_on_it(
     assert asked["outcome"] == "drop"
     assert "incident" in asked["reason"]
     clock.start(settings.home / "clock.json", times.parse(END), times.parse(END), speed=1.0)
-    weekly = Run(settings, "train/weekly", settings.reports / "page.html", wall=END)
+    weekly = Run(settings, "train/held", settings.reports / "page.html", wall=END)
     with pytest.raises(Skip, match="incident"):
         train.plan(weekly)
     # the feed is mended, and the flights are asked about again: the incident is over, and that is told once
