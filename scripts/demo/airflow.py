@@ -63,19 +63,35 @@ def exists(client: httpx.Client, dag: str) -> bool:
     return get(client, f"/dags/{dag}") is not None
 
 
+def _send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> None:
+    """Write, again when the server is busy. All that is written here may be written twice: a run has a fixed name, and
+    a conflict on a later attempt says that an earlier one has come through."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            answer = client.request(method, path, json=body)
+            if not (attempt and answer.status_code == httpx.codes.CONFLICT):
+                answer.raise_for_status()
+            return
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            final = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if final or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(min(2**attempt * 0.25, 5))
+
+
 def unpause(client: httpx.Client, dag: str) -> None:
-    client.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
+    _send(client, "PATCH", f"/dags/{dag}", {"is_paused": False})
 
 
 def trigger(client: httpx.Client, dag: str, run_id: str, conf: dict[str, Any], note: str) -> None:
     body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
-    client.post(f"/dags/{dag}/dagRuns", json=body).raise_for_status()
+    _send(client, "POST", f"/dags/{dag}/dagRuns", body)
 
 
 def clear_failed(client: httpx.Client, dag: str, run_id: str) -> None:
     """Let a run's failed tasks, and those that waited for them, run again."""
     body = {"dry_run": False, "only_failed": True, "run_on_latest_version": True}
-    client.post(f"/dags/{dag}/dagRuns/{run_id}/clear", json=body).raise_for_status()
+    _send(client, "POST", f"/dags/{dag}/dagRuns/{run_id}/clear", body)
 
 
 def import_errors(client: httpx.Client) -> list[str]:
@@ -95,4 +111,4 @@ def answer(client: httpx.Client, question: dict[str, Any], chosen: str, reason: 
     run = f"/dags/{ti['dag_id']}/dagRuns/{ti['dag_run_id']}"
     path = f"{run}/taskInstances/{ti['task_id']}/{ti['map_index']}/hitlDetails"
     body = {"chosen_options": [chosen], "params_input": {"reason": reason}}
-    client.patch(path, json=body).raise_for_status()
+    _send(client, "PATCH", path, body)
