@@ -28,12 +28,13 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from include import clock, lake, times
-from include.contracts import ENTITY, EVENT_TIME, SCHEDULE, VIEWS
+from include.contracts import ANSWER, ENTITY, EVENT_TIME, SCHEDULE, VIEWS
 from include.features import frame as frames
 from include.features import snapshot as snapshots
 from include.files import read_json, write_json
 from include.models import registry
 from include.release import ledger as book
+from include.serving import collect as spool
 from include.settings import Settings
 
 WEEK = timedelta(days=7)
@@ -41,6 +42,7 @@ RATE = 60.0  # requests a second while a release looks
 _KEYS = ("carrier", "flight", "origin", "dest", "distance")
 _IDLE = 1.0  # seconds between two looks at the ledger
 _PACE = timedelta(minutes=1)  # of data time, between two looks at the schedule
+_LOG_SECONDS = 60.0
 _TOLD = 60.0  # seconds between two lines in the log
 
 
@@ -61,11 +63,26 @@ def ask(settings: Settings, url: str, start: datetime, end: datetime, fault: str
     """
     rows, client = _rows(settings, start, end), Client(url)
     requests = _requests(settings, FAULTS[fault](rows) if fault else rows)
+    begin = datetime.now(UTC)
     for request in requests:
         client.ask(request)
     if client.answered != {http.client.OK: len(requests)}:
         raise RuntimeError(f"{len(requests)} requests were answered, by status, {client.answered}")
+    _await_log(settings, begin, len(requests))
     return len(requests)
+
+
+def _await_log(settings: Settings, begin: datetime, count: int) -> None:
+    """Wait until the lake holds so many answers given since `begin`: a worker closes its segment after some seconds."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        spool.collect(settings)
+        rows = spool.read(settings, settings.model, columns=["wall", "role"]).to_pandas()
+        if int(((rows["wall"] >= begin) & (rows["role"] == ANSWER)).sum()) >= count:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the log of predictions does not hold {count} answers after {_LOG_SECONDS:.0f} s")
+        time.sleep(_IDLE)
 
 
 def _stale_weather(rows: pd.DataFrame) -> pd.DataFrame:
