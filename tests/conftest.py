@@ -18,6 +18,16 @@ from include.settings import Settings
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children compile once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups share a service or a trained installation: a pytest that breaks them up must not go unnoticed."""
+    if getattr(config.option, "loadgroup", False):  # set in the worker processes only
+        lost = [i.nodeid for i in items if i.get_closest_marker("xdist_group") and "@" not in i.nodeid]
+        if lost:
+            raise pytest.UsageError(f"pytest-xdist has lost the group of {len(lost)} tests, the first is {lost[0]}")
+
+
 START, END = "2013-01-01T05:00:00+00:00", "2013-01-31T05:00:00+00:00"
 
 

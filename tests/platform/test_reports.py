@@ -119,7 +119,7 @@ def test_a_redirect_of_a_page_leads_nowhere_else(visit: Visit) -> None:
 def test_a_task_without_a_page_says_so(visit: Visit) -> None:
     answer = visit("viewer").get(url("sample", RUN, "many", "0"))
     assert answer.status_code == 404
-    assert "has written no page" in answer.text
+    assert "There is no page of this task" in answer.text
 
 
 def test_packed_pages_are_unpacked_for_those_who_ask(visit: Visit) -> None:
