@@ -13,7 +13,7 @@ from include.settings import ROOT
 
 AREAS = (
     *("sources", "features", "training", "evaluation", "packaging", "serving", "release", "monitoring", "quality"),
-    "upkeep",
+    *("upkeep", "console"),
 )
 LIGHT = ("contracts", "settings", "times", "files", "clock", "crashpoints", "pages")
 LIGHT_MAY = {"pydantic", "pydantic_settings"}
