@@ -5,8 +5,6 @@ CHROMIUM=/path/to/chromium names another browser than the system's. Every pictur
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,51 +12,41 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from include.files import read_json
 from include.settings import ROOT
-from scripts.stack.config import Stack, from_environment, passwords, running_ports
+from scripts import browser
+from scripts.stack.config import Stack, from_environment, running_ports
 
 TARGET = ROOT / "docs" / "img"
 LARGEST = 300_000  # bytes
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_SIZE = {"width": 1280, "height": 800}
+# no panel stays as the last picture left it
+_FRESH = (
+    "try { for (const key of Object.keys(localStorage)) if (key !== 'theme') delete localStorage[key] } catch (e) {}"
+)
 
 
 def main() -> int:
     stack = running_ports(from_environment())
     story = stack.home / "demo" / "report.json"
-    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(browser).exists():
-        print("No Chromium: `apt-get install chromium`, or name one with CHROMIUM=/path/to/it.", file=sys.stderr)
-        return 1
     if not story.exists():
         print("Nothing to take pictures of: run `make demo` first.", file=sys.stderr)
         return 1
     TARGET.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser, args=_FLAGS)
-        try:
+    try:
+        with browser.opened() as opened:
             _take_all(opened, stack, read_json(story))
-        finally:
-            opened.close()
+    except browser.NoBrowser as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
-def _take_all(browser: Browser, stack: Stack, story: dict[str, Any]) -> None:
-    context = browser.new_context(viewport=_SIZE, color_scheme="light")  # type: ignore[arg-type]
-    context.add_init_script("try { localStorage.clear() } catch (e) {}")  # no panel stays as the last picture left it
-    page = context.new_page()
-    _log_in(page, stack)
+def _take_all(opened: Browser, stack: Stack, story: dict[str, Any]) -> None:
+    page = browser.page(opened)
+    page.add_init_script(_FRESH)
+    browser.log_in(page, stack)
     for name, (url, ready) in _pictures(stack, story).items():
         page.goto(url, wait_until="domcontentloaded")
         ready(page)
@@ -98,14 +86,6 @@ def _project(stack: Stack) -> str:
     """Evidently's dashboard of the first project."""
     projects = httpx.get(f"{stack.evidently_url}/api/projects", timeout=30, trust_env=False).raise_for_status().json()
     return f"{stack.evidently_url}/projects/{projects[0]['id']}"
-
-
-def _log_in(page: Page, stack: Stack) -> None:
-    page.goto(f"{stack.url}/auth/login")
-    page.fill("input[name=username]", "admin")
-    page.fill("input[name=password]", passwords(stack)["admin"])
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "/auth/" not in url)
 
 
 def _seen(selector: str) -> Callable[[Page], None]:
@@ -156,7 +136,9 @@ def _save(page: Page, path: Path) -> None:
     """Save the window's picture; where it is too large for the repository, as a half-size one."""
     page.screenshot(path=path)
     if path.stat().st_size > LARGEST:
-        page.screenshot(path=path, clip={"x": 0, "y": 0, "width": _SIZE["width"], "height": _SIZE["height"] // 2})
+        page.screenshot(
+            path=path, clip={"x": 0, "y": 0, "width": browser.SIZE["width"], "height": browser.SIZE["height"] // 2}
+        )
     print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} KB")
 
 

@@ -1,9 +1,10 @@
-"""The few calls of Airflow's REST API that the demo makes. Reading is repeated when the server is busy or restarts."""
+"""The few calls of Airflow's REST API that the demo makes, repeated when the server is busy or restarts."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 
@@ -12,29 +13,38 @@ from scripts.stack.config import Stack
 
 _ATTEMPTS = 8
 ENDED = ("success", "failed")
+T = TypeVar("T")
 
 
 def connect(stack: Stack, user: str = "admin") -> httpx.Client:
-    headers = {"Authorization": f"Bearer {control.token(stack, user)}"}
+    headers = {"Authorization": f"Bearer {_patiently(lambda _: control.token(stack, user))}"}
     return httpx.Client(base_url=f"{stack.url}/api/v2", headers=headers, timeout=30, trust_env=False)
 
 
-def get(client: httpx.Client, path: str, **params: Any) -> dict[str, Any] | None:
-    """The answer, or None for a 404."""
+def _patiently(call: Callable[[int], T]) -> T:
+    """What the call returns, given the number of earlier attempts; made again when nobody answers, or with a 5xx."""
     for attempt in range(_ATTEMPTS):
         try:
-            answer = client.get(path, params=params)
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                return None
-            answer.raise_for_status()
-            found: dict[str, Any] = answer.json()
-            return found
+            return call(attempt)
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             final = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
             if final or attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(min(2**attempt * 0.25, 5))
     raise AssertionError("unreachable")
+
+
+def get(client: httpx.Client, path: str, **params: Any) -> dict[str, Any] | None:
+    """The answer, or None for a 404."""
+
+    def call(_: int) -> dict[str, Any] | None:
+        answer = client.get(path, params=params)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    return _patiently(call)
 
 
 def run(client: httpx.Client, dag: str, run_id: str) -> dict[str, Any] | None:
@@ -64,19 +74,15 @@ def exists(client: httpx.Client, dag: str) -> bool:
 
 
 def _send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> None:
-    """Write, again when the server is busy. All that is written here may be written twice: a run has a fixed name, and
-    a conflict on a later attempt says that an earlier one has come through."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            answer = client.request(method, path, json=body)
-            if not (attempt and answer.status_code == httpx.codes.CONFLICT):
-                answer.raise_for_status()
-            return
-        except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            final = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
-            if final or attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(min(2**attempt * 0.25, 5))
+    """Write. All that is written here may be written twice: a run has a fixed name, and a conflict on a later attempt
+    says that an earlier one has come through."""
+
+    def call(attempt: int) -> None:
+        answer = client.request(method, path, json=body)
+        if not (attempt and answer.status_code == httpx.codes.CONFLICT):
+            answer.raise_for_status()
+
+    _patiently(call)
 
 
 def unpause(client: httpx.Client, dag: str) -> None:
