@@ -13,7 +13,6 @@ from tests.conftest import END, copy_home, once
 from tests.e2e import running
 from tests.e2e.chains import TRAIN, local, results, run_step
 
-
 _LAST = ("test_demo.py", "test_console.py")
 
 
