@@ -42,7 +42,7 @@ class Gap:
     why: str
 
 
-# -- what Airflow knows: gathered by the plugin, for include never imports Airflow --------------------------------------
+# -- what Airflow knows: gathered by the plugin, for include never imports Airflow ---------------------------------
 @dataclass(frozen=True)
 class DagState:
     """`next_run`: wall time, None without a schedule. `running`: ids of runs that are queued or running."""
@@ -86,7 +86,8 @@ class Powers:
 # -- parts -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Health:
-    """The newest verdict. `state`: healthy, insufficient, incident, rollback, retrain; "unwatched" before any."""
+    """The newest verdict. `state`: healthy, insufficient, incident, rollback, retrain; "unwatched" before any.
+    `since`: data time of the first of the looks that have said the same without a break; `since_at`: its wall time."""
 
     state: str
     reason: str
@@ -94,6 +95,8 @@ class Health:
     at: datetime | None
     run: str | None  # dag id/run id
     findings: Sequence[Mapping[str, Any]] = ()  # as in include.monitoring.verdict.Finding, those that fired first
+    since: str | None = None
+    since_at: datetime | None = None
 
     @property
     def tone(self) -> Tone:
@@ -251,7 +254,7 @@ class VersionRow:
     role: str  # champion, challenger, "" …
     was_champion: bool
     gone: str  # what it has lost, so that a rollback to it is impossible; empty: nothing
-    log_loss: Number | None = None
+    log_loss: Number | None = None  # over all days that looks have told of it, in nats
 
 
 @dataclass(frozen=True)
@@ -284,7 +287,7 @@ class Live:
     decision: Decision | None
 
 
-# -- a version, a run ----------------------------------------------------------------------------------------------------
+# -- a version, a run -----------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Check:
     """One check of the gate, as include.evaluation.gate.Check."""
