@@ -118,12 +118,17 @@ def by_day(values: Array, days: Array, confidence: float = 0.95) -> Estimate:
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"by_day needs finite values, got {len(values)} rows, {int((~np.isfinite(values)).sum())} bad")
     _, where, counts = np.unique(np.asarray(days), return_inverse=True, return_counts=True)
+    return of_days(np.bincount(where, weights=values) / counts, counts, confidence)
+
+
+def of_days(means: Array, counts: Array, confidence: float = 0.95) -> Estimate:
+    """The same as `by_day` from each day's mean and number of rows, where those are all that is kept."""
+    means, counts = np.asarray(means, dtype=np.float64), np.asarray(counts)
     weights = counts / counts.sum()
-    means = np.bincount(where, weights=values) / counts
     mean = float(weights @ means)
     spread = _half_width(means, weights, mean, confidence)
     low, high = (None, None) if spread is None else (mean - spread, mean + spread)
-    return Estimate(value=mean, low=low, high=high, rows=len(values), days=len(counts))
+    return Estimate(value=mean, low=low, high=high, rows=int(counts.sum()), days=len(counts))
 
 
 def _half_width(means: Array, weights: Array, mean: float, confidence: float) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC
-from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,6 +11,7 @@ from include import alerts, bundle, files, times
 from include.crashpoints import reached
 from include.loop import common, promote, score
 from include.loop.common import Job
+from include.loop.gone import gone
 from include.loop.run import Run, Skip, Stop
 from include.models import registry
 from include.packaging import bento
@@ -52,19 +52,12 @@ def _plan(run: Run) -> Job:
         raise Stop(
             f"version: {good} was never champion; a rollback goes back, `release` is the way on. Nothing was changed"
         )
-    if gone := _gone(run, entry):
+    if lost := gone(run.settings, entry):
         raise Stop(
-            f"version: {good} has lost its {gone}; docs/retention.md says how long they are kept. Name a later "
+            f"version: {good} has lost its {lost}; docs/retention.md says how long they are kept. Name a later "
             "champion. Nothing was changed"
         )
     return {"model": name, "version": good, "bad": bad, "reason": reason, "as_of": run.now()}
-
-
-def _gone(run: Run, entry: book.Version) -> str:
-    """What of a version the rehearsal would miss; empty: nothing."""
-    frames = (Path(entry.frame["uri"]), run.settings.frames / f"{entry.frame['hash']}.parquet")
-    missing = [] if Path(entry.bundle["uri"]).exists() else ["bundle"]
-    return " and its ".join([*missing, *([] if any(f.exists() for f in frames) else ["training frame"])])
 
 
 def _before(run: Run, deployed: list[Job], bad: int) -> int | None:

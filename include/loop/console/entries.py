@@ -1,0 +1,241 @@
+"""The ledger as the console reads it. Entries never change, so what every page needs of all models is read once a
+process and then only its end: the looks of the monitor and the deployments. Everything else is asked for by page.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right, insort
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from include.release import ledger as book
+from include.release.ledger import reader, utc
+from include.release.tables import decisions, deployments, freezes, releases, request_causes, versions
+from include.release.tables import retrain_closures as closures
+from include.release.tables import retrain_requests as requests
+from include.settings import Settings
+
+_OVERLAP = 200  # entries that are read again: on PostgreSQL a lower id may be committed after a higher one
+_STATES = {"Healthy": "healthy", "Insuffi": "insufficient", "Inciden": "incident", "Roll ba": "rollback"}
+_STATES |= {"Retrain": "retrain"}  # by the first seven letters of the verdict's sentence
+_SHORT = [c for c in decisions.c if c.name not in ("evidence", "evidence_hash", "key")]
+
+
+@dataclass(frozen=True, order=True)
+class Look:
+    """One look of the monitor, in the order of data time and then of entry."""
+
+    as_of: str
+    id: int
+    state: str
+    version: int | None
+    run: str | None
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Move:
+    """One deployment with the decision that made it. `as_of` is data time, `at` wall time."""
+
+    generation: int
+    champion: int | None
+    challenger: int | None
+    stage: str
+    share: float
+    release: int | None
+    decision: int
+    kind: str
+    as_of: str
+    at: datetime
+
+
+@dataclass
+class Known:
+    """What is held of a ledger. Lists only grow."""
+
+    seen: int = 0
+    models: set[str] = field(default_factory=set)
+    looks: dict[str, list[Look]] = field(default_factory=dict)
+    moves: dict[str, list[Move]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class NoLedger(RuntimeError):
+    """Nothing was ever decided here."""
+
+
+# -- opening -------------------------------------------------------------------------------------------------------
+def engine(settings: Settings) -> sa.Engine:
+    """The ledger, opened once a process. Raises NoLedger, Outdated: a page neither makes nor migrates one."""
+    url = make_url(settings.ledger_url)
+    identity = 0
+    if url.get_backend_name() == "sqlite" and url.database:
+        try:
+            identity = Path(url.database).stat().st_ino
+        except FileNotFoundError:
+            raise NoLedger("nothing was decided here yet: there is no ledger") from None
+    return _engine(settings.ledger_url, identity)
+
+
+@lru_cache(maxsize=8)
+def _engine(url: str, identity: int) -> sa.Engine:  # noqa: ARG001 — a file that was replaced is another ledger
+    return book.connect(url, migrate=False)
+
+
+@lru_cache(maxsize=8)
+def _known(ledger: sa.Engine) -> Known:  # noqa: ARG001 — one for each
+    return Known()
+
+
+def known(ledger: sa.Engine) -> Known:
+    """What is held of a ledger, with what was entered meanwhile."""
+    held = _known(ledger)
+    with held.lock, reader(ledger) as connection:
+        newest = connection.scalar(sa.select(sa.func.max(decisions.c.id))) or 0
+        if newest != held.seen:
+            if newest < held.seen:  # another database took its place
+                held.models, held.looks, held.moves, held.seen = set(), {}, {}, 0
+            _grow(connection, held, held.seen - _OVERLAP)
+            held.seen = newest
+    return held
+
+
+def _grow(connection: sa.Connection, held: Known, after: int) -> None:
+    held.models |= set(connection.scalars(sa.select(decisions.c.model).distinct().where(decisions.c.id > after)))
+    begins = sa.func.substr(decisions.c.reason, 1, 7).label("begins")
+    of = ("id", "model", "version", "as_of", "run", "recorded_at")
+    query = sa.select(*(decisions.c[name] for name in of), begins)
+    for row in connection.execute(query.where(decisions.c.kind == "monitor", decisions.c.id > after)):
+        state = _STATES.get(row.begins, "insufficient")
+        look = Look(row.as_of, row.id, state, row.version, row.run, utc(row.recorded_at))
+        looks = held.looks.setdefault(row.model, [])
+        place = bisect_right(looks, look)
+        if not place or looks[place - 1] != look:
+            looks.insert(place, look)
+    query = sa.select(deployments, decisions.c.kind, decisions.c.as_of)
+    query = query.join(decisions, decisions.c.id == deployments.c.decision).where(decisions.c.id > after)
+    for row in connection.execute(query):
+        moves = held.moves.setdefault(row.model, [])
+        if any(move.generation == row.generation for move in moves[-_OVERLAP:]):
+            continue
+        parts = (row.generation, row.champion, row.challenger, row.stage, row.share, row.release, row.decision)
+        insort(moves, Move(*parts, row.kind, row.as_of, utc(row.recorded_at)), key=lambda move: move.generation)
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[sa.Connection]:
+    with reader(engine(settings)) as connection:
+        yield connection
+
+
+# -- decisions -----------------------------------------------------------------------------------------------------
+def entry(settings: Settings, number: int) -> dict[str, Any]:
+    """One decision with its evidence, as the ledger's `latest` gives it; kept, for it never changes."""
+    ledger = engine(settings)
+    return _entry(ledger, number)
+
+
+@lru_cache(maxsize=512)
+def _entry(ledger: sa.Engine, number: int) -> dict[str, Any]:
+    with reader(ledger) as connection:
+        row = connection.execute(sa.select(decisions).where(decisions.c.id == number)).one()
+    return {**row._mapping, "evidence": json.loads(row.evidence), "recorded_at": utc(row.recorded_at)}
+
+
+def page(
+    connection: sa.Connection,
+    model: str,
+    limit: int,
+    before: int | None = None,
+    kinds: Collection[str] = (),
+    routine: Collection[str] = (),
+) -> tuple[list[Any], int]:
+    """The newest decisions of a model that are older than `before`, without their evidence, and how many are older
+    still. Of `kinds` alone; without any, `routine` kinds and looks that found all well are left out."""
+    of = [decisions.c.model == model]
+    if kinds:
+        of.append(decisions.c.kind.in_(sorted(kinds)))
+    else:
+        of.append(decisions.c.kind.not_in(sorted(routine)))
+        of.append(sa.or_(decisions.c.kind != "monitor", decisions.c.reason.not_like("Healthy%")))
+    if before is not None:
+        of.append(decisions.c.id < before)
+    rows = connection.execute(sa.select(*_SHORT).where(*of).order_by(decisions.c.id.desc()).limit(limit)).all()
+    older = [*of, decisions.c.id < rows[-1].id] if rows else None
+    more = connection.scalar(sa.select(sa.func.count()).where(*older)) if older and len(rows) == limit else 0
+    return list(rows), int(more or 0)
+
+
+def of_version(connection: sa.Connection, model: str, version: int, run: str | None) -> list[Any]:
+    """The decisions about a version and those of the run that made it, newest first, without the looks at it."""
+    about = [sa.and_(decisions.c.version == version, decisions.c.kind.not_in(("monitor", "audit", "scored")))]
+    about += [decisions.c.run == run] if run else []
+    query = sa.select(*_SHORT).where(decisions.c.model == model, sa.or_(*about)).order_by(decisions.c.id.desc())
+    return list(connection.execute(query.limit(200)))
+
+
+def of_run(connection: sa.Connection, run: str) -> list[Any]:
+    """The decisions that a run has entered, oldest first, with their evidence."""
+    return list(connection.execute(sa.select(decisions).where(decisions.c.run == run).order_by(decisions.c.id)))
+
+
+def by_id(connection: sa.Connection, number: int) -> Any | None:
+    return connection.execute(sa.select(*_SHORT).where(decisions.c.id == number)).first()
+
+
+# -- the rest ------------------------------------------------------------------------------------------------------
+def freezes_now(connection: sa.Connection) -> dict[str, Any]:
+    """The freeze that is set on each model that is frozen: a row of `freezes`."""
+    last = sa.select(sa.func.max(freezes.c.id)).group_by(freezes.c.model)
+    rows = connection.execute(sa.select(freezes).where(freezes.c.id.in_(last)))
+    return {row.model: row for row in rows if row.frozen}
+
+
+def requests_now(connection: sa.Connection) -> dict[str, Any]:
+    """The open retrain request of each model that has one."""
+    query = sa.select(requests).where(requests.c.id.not_in(sa.select(closures.c.request)))
+    return {row.model: row for row in connection.execute(query)}
+
+
+def versions_of(connection: sa.Connection, model: str) -> list[tuple[book.Version, datetime]]:
+    """A model's packaged versions, newest first, and when each was entered."""
+    query = sa.select(versions).where(versions.c.model == model).order_by(versions.c.version.desc())
+    return [_version(row) for row in connection.execute(query)]
+
+
+def as_ofs(connection: sa.Connection) -> dict[tuple[str, int], str]:
+    """As of when each version of all models was trained."""
+    rows = connection.execute(sa.select(versions.c.model, versions.c.version, versions.c.as_of))
+    return {(row.model, row.version): row.as_of for row in rows}
+
+
+def _version(row: Any) -> tuple[book.Version, datetime]:
+    parts = {k: v for k, v in row._mapping.items() if k != "recorded_at"}
+    refs = {part: json.loads(parts[part]) for part in ("frame", "bundle", "bento")}
+    return book.Version(**{**parts, **refs}), utc(row.recorded_at)
+
+
+def release(connection: sa.Connection, number: int) -> Any | None:
+    """A release, its policy read."""
+    return connection.execute(sa.select(releases).where(releases.c.id == number)).first()
+
+
+def asked_by(connection: sa.Connection, request: int) -> list[Any]:
+    """Why a training was asked for, in the order in which it was said."""
+    query = sa.select(request_causes).where(request_causes.c.request == request).order_by(request_causes.c.id)
+    return list(connection.execute(query))
+
+
+def closed_by(connection: sa.Connection, run: str) -> list[Any]:
+    """The requests that a run has answered, and how."""
+    return list(connection.execute(sa.select(closures).where(closures.c.run == run)))
