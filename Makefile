@@ -15,7 +15,7 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 PY := .venv/bin/python
 STACK := $(PY) -m scripts.stack
 
-.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate bench-monitor serve bench-serving bench-scoring bench-rollouts bench-replay bench-window clean
+.PHONY: help setup setup-dev demo up down status logs airflow test test-slow check lock screenshots why alerts alert-test reproduce runbooks bench-gate bench-monitor serve bench-serving bench-scoring bench-rollouts bench-replay bench-window bench-console clean
 
 help: ## this list
 	@echo "Ratchet: make <target>"
@@ -103,6 +103,9 @@ bench-replay: setup ## does retraining pay: policies of a year, side by side, an
 
 bench-window: setup ## seconds and memory of the monitor's look at ten million predictions
 	@$(PY) -m bench.bench_window $(ARGS)
+
+bench-console: setup ## how fast the console answers: 1 and 50 models, a month and a year of decisions
+	@$(PY) -m bench.bench_console $(ARGS)
 
 clean: ## stop everything and delete var/ (all data of this installation)
 	@[ ! -x $(PY) ] || $(STACK) down
