@@ -46,7 +46,8 @@ airflow: ## the airflow command in the stack's environment: make airflow ARGS="d
 	@$(STACK) exec airflow $(ARGS)
 
 test: setup-dev check ## ruff, mypy and the tests (without the slow ones)
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@# in the order of the folders: the longest tests come early, and no worker ends with one of them alone
+	@$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow" $(ARGS)
 
 test-slow: setup-dev ## the long tests: the whole stack, this demo twice, releases and scoring killed at every write
 	@$(PY) -m pytest -m slow $(ARGS)

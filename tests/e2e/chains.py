@@ -5,13 +5,11 @@ Processes are forked from a server that has imported the heavy libraries once, a
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from include.crashpoints import AT, LOG
 from include.files import read_json, write_json
 from include.loop.run import Run, Skip, Stop
 from include.settings import Settings
+from tests.children import server
 
 Step = tuple[str, str, tuple[str, ...]]  # result, function of include.loop, results that it takes
 DEADLINE = 180  # seconds, of one step
@@ -63,15 +62,6 @@ MONITOR: tuple[Step, ...] = (
 
 class Killed(Exception):
     """The step died by SIGKILL, as asked."""
-
-
-def server() -> ForkServerContext:
-    """A fork server that has imported every step's libraries."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [f"include.loop.{m}" for m in ("ingest", "train", "promote", "monitor", "release", "score")]
-    )
-    return context
 
 
 def local(home: Path) -> Settings:

@@ -26,8 +26,9 @@ from include.release import ledger as book
 from include.settings import Retention, Settings
 from include.training import reproduce, track
 from include.upkeep import tables
+from tests.children import server
 from tests.conftest import END, copy_home
-from tests.e2e.chains import local, results, server
+from tests.e2e.chains import local, results
 from tests.upkeep.things import PLACES, STRANGE, A, put, tree
 
 pytestmark = pytest.mark.xdist_group("loop")

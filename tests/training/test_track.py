@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from include.files import hash_folder, hash_text, write_json, write_text
 from include.models.spec import ModelSpec
 from include.settings import Settings
 from include.training import data, export, fit, track
+from tests import children
 
 AS_OF = "2013-02-05T00:00:00+00:00"
 SOURCES: list[track.Source] = [
@@ -33,34 +33,35 @@ def made(settings: Settings, spec: ModelSpec, frame: Ref) -> Ref:
     return export.export(settings, spec, frame, fitted, AS_OF)
 
 
+def write(settings: Settings, made: Ref, folder: Path, name: str) -> str:
+    """All that a training writes to MLflow, of the model `name`; returns the version."""
+    files = {
+        "manifest.json": write_json(folder / "manifest.json", {"form": 1}),
+        "verdict/index.html": write_text(folder / "page.html", "<p>accepted</p>"),
+    }
+    run_id = track.open_run(settings, name, "train/manual'1", {"ratchet.as_of": AS_OF})
+    track.log_training(
+        settings,
+        run_id,
+        AS_OF,
+        made,
+        params={"family": "xgboost", **{f"p{i:03d}": i for i in range(120)}},
+        metrics={"log_loss": {"value": 0.5, "low": 0.45, "high": None}, "auc": 0.7, "nothing": None},
+        sources=SOURCES,
+        files=files,
+        tags={"verdict": "accepted"},
+    )
+    version = track.register(settings, run_id, name, {"bundle": made["hash"]})
+    track.tag_version(settings, name, version, {"verdict": "accepted"})
+    track.set_aliases(settings, name, {"challenger": version})
+    track.close_run(settings, run_id)
+    return version
+
+
 @pytest.fixture
 def work(tracked: Settings, made: Ref, tmp_path: Path) -> Callable[[str], str]:
-    """All that a training writes to MLflow, as one function of the model's name; returns the version."""
-    files = {
-        "manifest.json": write_json(tmp_path / "manifest.json", {"form": 1}),
-        "verdict/index.html": write_text(tmp_path / "page.html", "<p>accepted</p>"),
-    }
-
-    def run(name: str) -> str:
-        run_id = track.open_run(tracked, name, "train/manual'1", {"ratchet.as_of": AS_OF})
-        track.log_training(
-            tracked,
-            run_id,
-            AS_OF,
-            made,
-            params={"family": "xgboost", **{f"p{i:03d}": i for i in range(120)}},
-            metrics={"log_loss": {"value": 0.5, "low": 0.45, "high": None}, "auc": 0.7, "nothing": None},
-            sources=SOURCES,
-            files=files,
-            tags={"verdict": "accepted"},
-        )
-        version = track.register(tracked, run_id, name, {"bundle": made["hash"]})
-        track.tag_version(tracked, name, version, {"verdict": "accepted"})
-        track.set_aliases(tracked, name, {"challenger": version})
-        track.close_run(tracked, run_id)
-        return version
-
-    return run
+    """The same, as a function of the model's name alone."""
+    return partial(write, tracked, made, tmp_path)
 
 
 def _state(settings: Settings, name: str) -> dict[str, Any]:
@@ -101,24 +102,11 @@ def _files(settings: Settings, run_id: str, path: str | None = None) -> dict[str
     return found
 
 
-def _in_child(work: Callable[[str], str], name: str, **environment: str) -> int | None:
-    """Run in a forked process, which has this one's imports; returns its exit code."""
-
-    def child() -> None:
-        os.environ.update(environment)
-        work(name)
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join(120)
-    return process.exitcode
-
-
 def test_killed_at_any_point_and_retried_it_is_as_if_never_killed(
-    work: Callable[[str], str], tracked: Settings, tmp_path: Path
+    work: Callable[[str], str], tracked: Settings, made: Ref, tmp_path: Path
 ) -> None:
-    log = tmp_path / "points"
-    assert _in_child(work, "never-killed", **{crashpoints.LOG: str(log)}) == 0
+    log, given = tmp_path / "points", (tracked, made, tmp_path)
+    assert children.run(write, *given, "never-killed", **{crashpoints.LOG: str(log)}) == 0
     expected = _state(tracked, "never-killed")
     assert work("never-killed") == "1"  # a clear
     assert _state(tracked, "never-killed") == expected
@@ -126,7 +114,7 @@ def test_killed_at_any_point_and_retried_it_is_as_if_never_killed(
     assert len(points) == len(set(points)) >= 17
     for number, point in enumerate(points):
         name = f"killed-{number}"
-        assert _in_child(work, name, **{crashpoints.AT: point}) == -signal.SIGKILL, point
+        assert children.run(write, *given, name, **{crashpoints.AT: point}) == -signal.SIGKILL, point
         assert work(name) == "1", point
         assert _state(tracked, name) == expected, point
 

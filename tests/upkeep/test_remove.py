@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import tarfile
 from dataclasses import replace
@@ -16,6 +14,7 @@ from include import crashpoints
 from include.settings import Retention
 from include.upkeep import archive, inventory, policy, remove
 from include.upkeep.policy import Item
+from tests import children
 from tests.upkeep.things import PLACES, STRANGE, A, B, C, age, put, tree
 
 OLD = datetime(2024, 1, 1, tzinfo=UTC)
@@ -138,31 +137,23 @@ def test_a_trash_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
 
 
 # -- killed --------------------------------------------------------------------------------------------------------
-def _child(home: Path, items: list[Item], environment: dict[str, str]) -> None:
-    os.environ.update(environment)
+def _child(home: Path, items: list[Item]) -> None:
     answers = [KEPT, {**KEPT, ("bento", "flights-1-abc.bento"): "version 2"}]
     remove.remove(home, items, lambda: answers.pop(0) if len(answers) > 1 else answers[0])
-
-
-def _run(home: Path, items: list[Item], **environment: str) -> int | None:
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(home, items, environment))
-    child.start()
-    child.join(60)
-    return child.exitcode
 
 
 def test_killed_anywhere_and_run_again_it_ends_the_same(tmp_path: Path) -> None:
     log = tmp_path / "points"
     items = full(tmp_path / "whole")
-    assert _run(tmp_path / "whole", items, **{crashpoints.LOG: str(log)}) == 0
+    assert children.run(_child, tmp_path / "whole", items, **{crashpoints.LOG: str(log)}) == 0
     wanted = tree(tmp_path / "whole")
     points = list(dict.fromkeys(log.read_text().split()))
     assert set(points) == {f"maintain.{p}" for p in ("packed", "trashed", "restored", "settled", "emptied")}
     for point in points:
         home = tmp_path / point
         items = full(home)
-        assert _run(home, items, **{crashpoints.AT: point}) == -signal.SIGKILL
-        assert _run(home, items) == 0
+        assert children.run(_child, home, items, **{crashpoints.AT: point}) == -signal.SIGKILL
+        assert children.run(_child, home, items) == 0
         assert tree(home) == wanted, f"killed at {point}"
 
 
