@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from include import metrics
+from include import metrics, platt
 from include.contracts import CLUSTER
 from include.models.flights_on_time.spec import SPEC
-from include.training import calibrate, data, families
+from include.training import data, families
 
 MODELS: dict[str, dict[str, Any]] = {
     "logistic": {"C": 0.1},
@@ -41,12 +41,12 @@ def compare(rows: pd.DataFrame, family: str, cut: int) -> dict[str, float]:
         return families.fit(family, x[day < before], y[day < before], SPEC.features, MODELS[family], SPEC.seed)
 
     margin = families.margin(fitted(days[cut]), x[held])
-    found = {"none": calibrate.NONE}
+    found = {"none": platt.NONE}
     for window in WINDOWS:
         tuned = (day >= days[cut - window]) & (day < days[cut])
-        found[f"platt_{window}d"] = calibrate.fit(families.margin(fitted(days[cut - window]), x[tuned]), y[tuned])
-    scores = {name: _daily(y[held], calibrate.probability(c, margin), day[held]) for name, c in found.items()}
-    return {**scores, "bias": float(calibrate.probability(calibrate.NONE, margin).mean() - y[held].mean())}
+        found[f"platt_{window}d"] = platt.fit(families.margin(fitted(days[cut - window]), x[tuned]), y[tuned])
+    scores = {name: _daily(y[held], platt.probability(c, margin), day[held]) for name, c in found.items()}
+    return {**scores, "bias": float(platt.probability(platt.NONE, margin).mean() - y[held].mean())}
 
 
 def _daily(y: np.ndarray, p: np.ndarray, day: np.ndarray) -> float:

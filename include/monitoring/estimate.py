@@ -11,24 +11,22 @@ therefore measured, day by day.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
-from include import metrics
+from include import metrics, platt
 from include.metrics import Array
+from include.platt import Calibration
 
 MIN_ROWS = 500  # of labels, below which nothing is bent
 MIN_DAYS = 3
-_STEPS = 50
 TOLD = ("log_loss", "accuracy", "base_rate")
 
 
-class Bend(TypedDict):
-    """Calibrated log odds = slope x log odds + offset, fitted on `rows` labels of `days` days. (1, 0): as they are."""
+class Bend(Calibration):
+    """Platt's two numbers, fitted on `rows` labels of `days` days. (1, 0): scores stay as they are."""
 
-    slope: float
-    offset: float
     rows: int
     days: int
 
@@ -38,24 +36,9 @@ def fit(y: Array, p: Array, days: Array) -> Bend:
     labels all alike, or where the slope would not be positive."""
     y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
     count = len(np.unique(np.asarray(days)))
-    none = Bend(slope=1.0, offset=0.0, rows=len(y), days=count)
-    if len(y) < MIN_ROWS or count < MIN_DAYS or y.min() == y.max():
-        return none
-    design = np.column_stack([_odds(p), np.ones(len(p))])
-    weights = np.array([1.0, 0.0])
-    for _ in range(_STEPS):
-        q = _sigmoid(design @ weights)
-        curve = (design * (q * (1 - q))[:, None]).T @ design + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curve, design.T @ (q - y))
-        # far from the answer a whole step of Newton's overshoots, and the next ones run away
-        while np.abs(step).max() > 1e-10 and _cost(design, weights - step, y) > _cost(design, weights, y):
-            step = step / 2
-        weights = weights - step
-        if np.abs(step).max() <= 1e-10:
-            break
-    if not np.isfinite(weights).all() or weights[0] <= 0:
-        return none
-    return Bend(slope=float(weights[0]), offset=float(weights[1]), rows=len(y), days=count)
+    enough = len(y) >= MIN_ROWS and count >= MIN_DAYS
+    found = platt.fit(platt.log_odds(p), y) if enough else platt.NONE
+    return Bend(**found, rows=len(y), days=count)
 
 
 def bent(bend: Bend, p: Array) -> Array:
@@ -63,7 +46,7 @@ def bent(bend: Bend, p: Array) -> Array:
     p = np.asarray(p, dtype=np.float64)
     if (bend["slope"], bend["offset"]) == (1.0, 0.0):
         return p
-    return _sigmoid(bend["slope"] * _odds(p) + bend["offset"])
+    return platt.probability(bend, platt.log_odds(p))
 
 
 def expected(p: Array, q: Array, threshold: float) -> dict[str, Array]:
@@ -120,20 +103,3 @@ def measure(y: Array, p: Array, days: Array, threshold: float) -> dict[str, Any]
 
 def _means(told: dict[str, Array], of: Array) -> dict[str, float | None]:
     return {name: float(told[name][of].mean()) if of.any() else None for name in TOLD}
-
-
-def _cost(design: Array, weights: Array, y: Array) -> float:
-    """Mean log loss of the bent scores, nats."""
-    odds = design @ weights
-    return float((np.logaddexp(0.0, odds) - y * odds).mean())
-
-
-def _odds(p: Array) -> Array:
-    q = np.clip(p, metrics.CLIP, 1 - metrics.CLIP)
-    result: Array = np.log(q) - np.log1p(-q)
-    return result
-
-
-def _sigmoid(values: Array) -> Array:
-    result: Array = np.exp(-np.logaddexp(0.0, -values))
-    return result

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from include import metrics
+from include import metrics, platt
 from include.contracts import ANSWER, CLUSTER, ENTITY, TARGET
 from include.metrics import Array
 
@@ -266,13 +266,8 @@ def _flights(log: _Log, first: Array, second: Array) -> _Flights:
     for who, rows in (("champion", first), ("challenger", second)):
         p = log.p[rows]
         losses = {f"loss{y}": mean(metrics.log_loss(np.full(len(p), y), p)) for y in (0, 1)}
-        values[who] = {"p": mean(p), "square": mean(p**2), "odds": mean(_log_odds(p)), **losses}
+        values[who] = {"p": mean(p), "square": mean(p**2), "odds": mean(platt.log_odds(p)), **losses}
     return _Flights(log.names[kept], log.sched_dep[first[example]], values)
-
-
-def _log_odds(p: Array) -> Array:
-    q = np.clip(p, metrics.CLIP, 1 - metrics.CLIP)
-    return np.log(q) - np.log1p(-q)
 
 
 def _labelled(flights: _Flights, labels: pd.DataFrame, ripe: datetime, unseen_after: str) -> tuple[_Flights, Array]:

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include import crashpoints
+from include import crashpoints, platt
 from include.contracts import FRAME_IDENTITY, Ref
 from include.files import canonical_json, hash_text, read_json, replacing, used_again, write_text
 from include.models.spec import ModelSpec
 from include.settings import Settings
-from include.training import calibrate, data, families
+from include.training import data, families
 
 PROBABILITY = "probability"
 _SAMPLE = 2_000  # rows of the holdout whose feature contributions are computed, spread evenly
@@ -31,7 +31,7 @@ class Fitted(TypedDict):
     family: str
     params: dict[str, Any]
     split: dict[str, dict[str, str | int]]
-    calibration: calibrate.Calibration
+    calibration: platt.Calibration
     contributions: list[dict[str, Any]]  # [{"feature", "mean_abs"}, …], largest first, in log odds
 
 
@@ -65,12 +65,12 @@ def train(spec: ModelSpec, parts: data.Parts, chosen: Mapping[str, Any]) -> dict
     rows = parts.training
     x, y = data.matrix(rows, spec.features), data.labels(rows, spec.target)
     model = families.fit(chosen["family"], x, y, spec.features, chosen["params"], spec.seed)
-    return {**model, "calibration": calibrate.NONE}
+    return {**model, "calibration": platt.NONE}
 
 
 def predict(model: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     """Calibrated probabilities of the native model, float64 [n]: what the shipped model must repeat."""
-    return calibrate.probability(model["calibration"], families.margin(model, x))
+    return platt.probability(model["calibration"], families.margin(model, x))
 
 
 def contributions(spec: ModelSpec, model: Mapping[str, Any], x: np.ndarray) -> list[dict[str, Any]]:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from include import metrics
+from include import metrics, platt
 from include.contracts import Ref
 from include.models.spec import Candidate, ModelSpec, Range
 from include.settings import Settings
-from include.training import calibrate, data, families
+from include.training import data, families
 
 if TYPE_CHECKING:
     import optuna
@@ -105,7 +105,7 @@ def run(settings: Settings, spec: ModelSpec, frame: Ref, trial: Trial, rung: int
         rows = rows.iloc[np.linspace(0, len(rows) - 1, spec.tuning.first_rung_rows).astype(int)]
     x, y = data.matrix(rows, spec.features), data.labels(rows, spec.target)
     model = families.fit(trial["family"], x, y, spec.features, trial["params"], spec.seed)
-    found = calibrate.probability(calibrate.NONE, families.margin(model, data.matrix(parts.validation, spec.features)))
+    found = platt.probability(platt.NONE, families.margin(model, data.matrix(parts.validation, spec.features)))
     loss = float(metrics.log_loss(data.labels(parts.validation, spec.target), found).mean())
     return {
         **{name: trial[name] for name in ("trial", "family", "params")},

@@ -20,17 +20,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from include import bundle
+from include import bundle, platt
 from include.contracts import Ref
 from include.models.spec import ModelSpec
 from include.settings import Settings
-from include.training import calibrate, data, export, families, fit
+from include.training import data, export, families, fit
 
 PARAMS: dict[str, dict[str, Any]] = {
     "logistic": {"C": 0.3},
     "xgboost": {"max_depth": 4, "learning_rate": 0.2, "n_estimators": 40, "subsample": 0.7},
 }
-BENT = calibrate.Calibration(slope=0.8, offset=-0.15)
+BENT = platt.Calibration(slope=0.8, offset=-0.15)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_logistic_equals_a_pipeline_of_its_library(models: dict[str, Any], parts
     rows = parts.training[list(spec.features)].astype(np.float64)
     whole.fit(rows, parts.training[spec.target])
     expected = whole.predict_proba(parts.holdout[list(spec.features)].astype(np.float64))[:, 1]
-    plain = {**models["logistic"], "calibration": calibrate.NONE}
+    plain = {**models["logistic"], "calibration": platt.NONE}
     found = fit.predict(plain, data.matrix(parts.holdout, spec.features))
     assert np.abs(found - expected).max() < 1e-3  # another order of columns: the solver stops elsewhere
 
