@@ -7,17 +7,15 @@ delivered by the next step that ends.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from include import alerts
-from include.files import read_json, write_json
+from include.files import locked, read_json, write_json
 from include.settings import Settings
 
 SECONDS = 5.0  # that a channel may take
@@ -55,7 +53,7 @@ def deliver(settings: Settings, channels: Callable[[], Mapping[str, Channel]], w
     """
     taken = 0
     while _is_pending(settings, wall):
-        with _alone(settings) as mine:
+        with locked(settings.alerts.with_name("delivering.lock"), wait=False) as mine:
             if not mine:  # another process delivers at this moment; it looks again when it is done
                 return taken
             taken += _deliver(settings, channels, wall, base)
@@ -155,16 +153,3 @@ def _write(settings: Settings, state: dict[str, Any]) -> None:
 
 def _file(settings: Settings) -> Path:
     return settings.alerts.with_name("delivered.json")
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[bool]:
-    """Whether this process is the one that delivers. A kill lets go of it."""
-    with settings.alerts.with_name("delivering.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            mine = False
-        else:
-            mine = True
-        yield mine

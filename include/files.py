@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -31,6 +32,20 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file, which is made, for the block; whether it is held, without `wait` it may be another's.
+    A process that is killed lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def used_again(path: Path) -> bool:

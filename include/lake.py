@@ -139,10 +139,17 @@ def appended(lake: Path, table: Table, apps: Iterable[str]) -> dict[str, int]:
 
 def version(lake: Path, table: Table) -> int:
     """The newest version of a table. Raises UnknownVersion when it was never written."""
+    return _at(lake, table, None).version()
+
+
+def _at(lake: Path, table: Table, version: int | None) -> DeltaTable:
+    """A version of a table, None: the newest. Raises UnknownVersion."""
     try:
-        return DeltaTable(str(path(lake, table))).version()
+        return DeltaTable(str(path(lake, table)), version=version)
     except TableNotFoundError as error:
         raise UnknownVersion(f"{table.name} has never been written under {lake}") from error
+    except Exception as error:  # deltalake raises several kinds for a version that is gone
+        raise UnknownVersion(f"{table.name} has no version {version} under {lake}: {error}") from error
 
 
 def files(
@@ -153,14 +160,9 @@ def files(
 
     Raises UnknownVersion; of a table that was never written too, unless it is not `expected`: then there are none.
     """
-    try:
-        opened = DeltaTable(str(path(lake, table)), version=at)
-    except TableNotFoundError as error:
-        if not expected:
-            return []
-        raise UnknownVersion(f"{table.name} has never been written under {lake}") from error
-    except Exception as error:  # deltalake raises several kinds for a version that is gone
-        raise UnknownVersion(f"{table.name} has no version {at} under {lake}: {error}") from error
+    if not expected and not DeltaTable.is_deltatable(str(path(lake, table))):
+        return []
+    opened = _at(lake, table, at)
     if days is None:
         return sorted(opened.file_uris())
     return sorted(opened.file_uris(file_pruning_predicate=f"{DAY} >= '{days[0]}' AND {DAY} <= '{days[1]}'"))
@@ -175,10 +177,7 @@ def read(
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows of version `at`, sorted by key; of `days` (first, last; inclusive), known at `known_by` or before."""
-    try:
-        source = DeltaTable(str(path(lake, table)), version=at).to_pyarrow_dataset()
-    except Exception as error:  # deltalake raises several kinds for a version that is gone
-        raise UnknownVersion(f"{table.name} has no version {at} under {lake}: {error}") from error
+    source = _at(lake, table, at).to_pyarrow_dataset()
     keep: Any = None
     if days is not None:
         keep = (ds.field(DAY) >= days[0]) & (ds.field(DAY) <= days[1])

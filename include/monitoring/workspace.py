@@ -9,7 +9,6 @@ and two tasks make one project.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from evidently.sdk.panels import line_plot_panel
 from evidently.ui.storage.local.base import DASHBOARD_FILE_NAME, PROJECT_FILE_NAME, SNAPSHOTS_DIR_NAME, LocalState
 
 from include.crashpoints import reached
-from include.files import read_json
+from include.files import locked, read_json
 from include.monitoring.report import FLIGHTS, GAP, KNOWN, LATENCY, SCORE, SPANS, STALE
 from include.settings import Settings
 
@@ -196,8 +195,7 @@ def _beside(settings: Settings) -> Iterator[Path]:
 def _alone(settings: Settings) -> Iterator[None]:
     """One writer at a time, of all processes. What a killed one has left beside the workspace is cleared away."""
     settings.evidently.mkdir(parents=True, exist_ok=True)
-    with (settings.home / ".evidently.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(settings.home / ".evidently.lock"):
         for left in settings.home.glob(".evidently-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield

@@ -12,7 +12,6 @@ whose lock is free has ended, in order or by a kill; what it left is taken, its 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections import Counter
@@ -30,7 +29,7 @@ from deltalake import DeltaTable
 from include import lake
 from include.contracts import ANSWER, DAY, FEATURES, PREDICTIONS, SHADOW
 from include.crashpoints import reached
-from include.files import read_json, replacing, write_json, write_text
+from include.files import locked, read_json, replacing, write_json, write_text
 from include.serving import spool
 from include.settings import Settings
 from include.times import day
@@ -61,7 +60,7 @@ def collect(settings: Settings) -> Collected:
     root = settings.predictions
     done: Counter[str] = Counter()
     root.mkdir(parents=True, exist_ok=True)
-    with _alone(root):
+    with locked(root / LOCK):  # one collector or compaction at a time
         folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name not in (CLOSED, REFUSED))
         with _ended(folders) as ended:
             for folder in ended:
@@ -104,7 +103,7 @@ def totals(settings: Settings) -> dict[str, int]:
 def compact(settings: Settings) -> int:
     """Make one file of the many small ones of each day, and remove files that were replaced a week ago or earlier.
     Returns the number of days that were compacted. The rows stay, and so does what `collect` knows of them."""
-    with _alone(settings.predictions):
+    with locked(settings.predictions / LOCK):
         return _compact(settings, 1)
 
 
@@ -144,15 +143,6 @@ def made_by(settings: Settings, model: str, version: int, since: datetime | None
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One collector or compaction at a time. A killed one leaves no lock."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
 @contextmanager
 def _ended(folders: list[Path]) -> Iterator[list[Path]]:
     """The folders whose worker has ended, locked: so none of them is taken for alive by anybody else."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
-from include.files import read_json, write_text
+from include.files import locked, read_json, write_text
 from include.packed import code_hash
 from include.release import ledger
 from include.settings import ROOT
@@ -35,7 +34,7 @@ class StackError(RuntimeError):
 def up(stack: Stack, say: Say = print) -> Stack:
     """Start what does not run yet, wait until it answers. Returns the stack with the ports it runs on."""
     stack.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(stack):
+    with locked(stack.folder / "lock"):  # one `up` or `down` at a time; a second one waits
         if supervisor.is_running(stack):
             running = running_ports(stack)
             if running.ports != stack.ports:
@@ -194,7 +193,7 @@ def down(stack: Stack, say: Say = print) -> None:
     if not stack.folder.exists():
         say("Nothing was ever started here.")
         return
-    with _alone(stack):
+    with locked(stack.folder / "lock"):
         running = bool(processes.of_stack(stack))
         try:
             supervisor.stop(stack)
@@ -214,11 +213,3 @@ def tail(path: Path, lines: int) -> str:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 100_000, 0))
         return b"\n".join(file.read().splitlines()[-lines:]).decode(errors="replace")
-
-
-@contextmanager
-def _alone(stack: Stack) -> Iterator[None]:
-    """Only one `up` or `down` of a stack at a time; a second one waits for the first."""
-    with (stack.folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
