@@ -60,6 +60,7 @@ def build(
         "params": fitted["params"],
         "split": fitted["split"],
         "calibration": fitted["calibration"],
+        "contributions": fitted["contributions"],
         "result": {
             "bundle": dict(bundle),
             "fitted": fitted["model"]["hash"],

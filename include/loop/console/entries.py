@@ -176,6 +176,12 @@ def page(
     return list(rows), int(more or 0)
 
 
+def some(connection: sa.Connection, model: str, kinds: Collection[str], limit: int) -> list[Any]:
+    """The newest decisions of some kinds, newest first."""
+    of = (decisions.c.model == model, decisions.c.kind.in_(sorted(kinds)))
+    return list(connection.execute(sa.select(*_SHORT).where(*of).order_by(decisions.c.id.desc()).limit(limit)))
+
+
 def of_version(connection: sa.Connection, model: str, version: int, run: str | None) -> list[Any]:
     """The decisions about a version and those of the run that made it, newest first, without the looks at it."""
     about = [sa.and_(decisions.c.version == version, decisions.c.kind.not_in(("monitor", "audit", "scored")))]
@@ -187,6 +193,13 @@ def of_version(connection: sa.Connection, model: str, version: int, run: str | N
 def of_run(connection: sa.Connection, run: str) -> list[Any]:
     """The decisions that a run has entered, oldest first, with their evidence."""
     return list(connection.execute(sa.select(decisions).where(decisions.c.run == run).order_by(decisions.c.id)))
+
+
+def held(connection: sa.Connection, number: int) -> dict[str, Any]:
+    """The evidence of one decision."""
+    query = sa.select(decisions.c.evidence).where(decisions.c.id == number)
+    found: dict[str, Any] = json.loads(connection.execute(query).scalar_one())
+    return found
 
 
 def by_id(connection: sa.Connection, number: int) -> Any | None:
@@ -211,6 +224,20 @@ def versions_of(connection: sa.Connection, model: str) -> list[tuple[book.Versio
     """A model's packaged versions, newest first, and when each was entered."""
     query = sa.select(versions).where(versions.c.model == model).order_by(versions.c.version.desc())
     return [_version(row) for row in connection.execute(query)]
+
+
+def version(connection: sa.Connection, model: str, number: int) -> tuple[book.Version, datetime] | None:
+    """One packaged version and when it was entered."""
+    query = sa.select(versions).where(versions.c.model == model, versions.c.version == number)
+    row = connection.execute(query).first()
+    return None if row is None else _version(row)
+
+
+def made_by(connection: sa.Connection, model: str, number: int) -> str | None:
+    """The run that has made a version: the one that brought it in as champion or challenger."""
+    of = (decisions.c.model == model, decisions.c.version == number, decisions.c.kind.in_(("champion", "challenger")))
+    run: str | None = connection.scalar(sa.select(decisions.c.run).where(*of).order_by(decisions.c.id).limit(1))
+    return run
 
 
 def as_ofs(connection: sa.Connection) -> dict[tuple[str, int], str]:
