@@ -32,9 +32,8 @@ def text(state: Settings) -> str:
     """Each open alert, newest first, as a channel is told of it."""
     told = alerts.unresolved(state)
     head = f"{len(told)} open; all {len(alerts.sent(state))} that were raised: {state.alerts}"
-    return (
-        "\n\n".join([head, *(f"{one['time']} {one['severity']}\n{alerts.text(one)}" for one in reversed(told))]) + "\n"
-    )
+    base = os.environ.get("AIRFLOW__API__BASE_URL", "")  # set in the stack's environment: paths become links
+    return "\n\n".join([head, *(f"{t['time']} {t['severity']}\n{alerts.text(t, base)}" for t in reversed(told))]) + "\n"
 
 
 def test(state: Settings) -> int:

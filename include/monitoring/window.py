@@ -135,7 +135,6 @@ def _opened(
         con = duckdb.connect(config=config)
         try:
             con.execute("SET TimeZone = 'UTC'")
-            con.execute("SET preserve_insertion_order = false")  # costs memory; rows are sorted at the end
             ours = f"model = '{spec.name}' AND \"at\" < {_instant(last)}"
             for name, since in (("log", begin - AHEAD), ("seen", first)):
                 found = lake.files(settings.lake, PREDICTIONS, (day(since), day(last)), expected=False)
