@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from include.settings import ROOT, Settings
 from scripts.stack import control, processes, supervisor
-from scripts.stack.config import HOST, Stack, environment
+from scripts.stack.config import HOST, USERS, Stack, environment
 
 DAG = '''
 """A DAG for tests of the platform."""
@@ -66,17 +67,25 @@ def make_stack(folder: Path) -> Stack:
     return Stack(Settings(home=folder / "var"), *ports(), folder / "dags")
 
 
+MORE_USERS = {"person": "user", "guest": ""}  # may trigger runs, and no more; knows the password, and may do nothing
+THE_MODELS = ("train", "release", "monitor", "rollback", "freeze")  # DAGs that the console is about
+
+
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Airflow's api-server alone, with this project's plugins, on a migrated database."""
+    """Airflow's api-server alone, with this project's plugins, on a migrated database; nothing ever runs there."""
     stack = make_stack(tmp_path_factory.mktemp("api"))
+    for name in THE_MODELS:
+        shutil.copy(ROOT / "dags" / f"{name}.py", stack.dags)
     stack.folder.mkdir(parents=True)
     control.migrate(stack, lambda _: None)
     airflow = [str(Path(sys.executable).parent / "airflow"), "dags", "reserialize"]
     subprocess.run(airflow, env=environment(stack), cwd=ROOT, check=True, capture_output=True)
+    users = ",".join(f"{user}:{role}" for user, role in {**USERS, **MORE_USERS}.items())
+    env = {**environment(stack), "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users}
     command = supervisor.programs(stack)["api-server"]
     with (stack.folder / "api.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment(stack), cwd=ROOT, stdout=log, stderr=log)
+        server = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
         try:
             control.wait_ready(stack, lambda _: None, of={"api-server"})
             yield stack

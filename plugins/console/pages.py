@@ -1,0 +1,149 @@
+"""The console's pages: gather (include.loop.console), show (include.console.render), answer."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+
+from include.console import render, vega
+from include.console.render import Site
+from include.console.view import Link
+from include.loop.console import Unknown, live, model, models, run, state, version
+from include.settings import Settings, settings
+from plugins.console import DAGS, answers, facts
+from plugins.console.access import Reader, Reads, reader
+
+_OTHER_DAG = "It belongs to none of the DAGs that this console is about: {dags}."
+Make = Callable[[Settings, Site], str]
+
+
+def app() -> FastAPI:
+    """All pages. Whatever is added here may be read by readers only: they are asked for by the app, not by a route."""
+    made = FastAPI(
+        title="Ratchet console",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(reader)],
+    )
+    answers.explain(made)
+    for path, page in _PAGES.items():
+        made.get(path)(page)
+    return made
+
+
+def _index(request: Request, who: Reads) -> Response:
+    wall, known = datetime.now(UTC), facts.facts()
+    return _show(request, who, known, wall, lambda s, at: render.index(models.index(s, known.airflow, wall), at))
+
+
+def _model(
+    request: Request,
+    who: Reads,
+    name: str,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    kind: Annotated[list[str] | None, Query(max_length=20)] = None,
+) -> Response:
+    wall, known = datetime.now(UTC), facts.facts()
+    kinds = frozenset(text for text in kind or [] if text)
+    return _show(
+        request,
+        who,
+        known,
+        wall,
+        lambda s, at: render.model(model.page(s, name, known.airflow, wall, before, kinds), at),
+    )
+
+
+def _dag(request: Request, who: Reads, dag_id: str) -> Response:
+    """The tab on a DAG's page: this installation's model."""
+    _ours(dag_id)
+    return _model(request, who, settings().model)
+
+
+def _version(request: Request, who: Reads, name: str, number: int) -> Response:
+    wall, known = datetime.now(UTC), facts.facts()
+    return _show(request, who, known, wall, lambda s, at: render.version(version.page(s, name, number, wall), at))
+
+
+def _live(request: Request, who: Reads, name: str, at: str = "") -> Response:
+    """What was live at a wall time, UTC where it names no zone."""
+    wall, known = datetime.now(UTC), facts.facts()
+    try:
+        when = datetime.fromisoformat(at) if at else wall
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        text = f"at: {at[:40]!r} is no time; write it as 2026-11-21T10:00, in UTC."
+        links = [Link(f"Back to {name}", f"models/{name}")]
+        return answers.message(request, "The time is not understood", text, "warn", links, 422, who.name)
+    return _show(request, who, known, wall, lambda s, site: render.live(live.at(s, name, when), name, site))
+
+
+def _run(request: Request, who: Reads, dag_id: str, run_id: str) -> Response:
+    """The tab on a DAG run's page. Airflow's own links may encode a run's id once more."""
+    _ours(dag_id)
+    if not who.may("GET", DagAccessEntity.RUN, dag_id):
+        raise HTTPException(403, f"Your user may not read runs of {dag_id}.")
+    wall, known = datetime.now(UTC), facts.facts()
+
+    def make(s: Settings, site: Site) -> str:
+        names = list(dict.fromkeys((run_id, unquote(run_id))))
+        for name in names[:-1]:
+            try:
+                return render.run(run.page(s, dag_id, name, wall), site)
+            except Unknown:
+                continue
+        return render.run(run.page(s, dag_id, names[-1], wall), site)
+
+    return _show(request, who, known, wall, make)
+
+
+def _static(name: str, v: str = "") -> Response:
+    """Style, script and the charts' library; kept by browsers for as long as the address holds its version."""
+    if name == "vega.js":
+        path = vega.script(settings())
+        found: tuple[bytes, str] | None = (path.read_bytes(), mimetypes.types_map[".js"])
+    else:
+        found = render.static(name)
+    if found is None:
+        raise HTTPException(404)
+    kept = "private, max-age=31536000, immutable" if v else "private, no-cache"
+    return Response(found[0], headers={**answers.HEADERS, "Cache-Control": kept}, media_type=found[1])
+
+
+_PAGES: dict[str, Callable[..., Any]] = {
+    "/": _index,
+    "/models/{name}": _model,
+    "/models/{name}/versions/{number}": _version,
+    "/models/{name}/live": _live,
+    "/runs/{dag_id}/{run_id:path}": _run,
+    "/dags/{dag_id}": _dag,
+    "/static/{name}": _static,
+}
+
+
+def _show(request: Request, who: Reader, known: facts.Facts, wall: datetime, make: Make) -> Response:
+    """The page, or that it is still what the reader has. Ages are part of a page: it is made anew once a minute."""
+    here = settings()
+    powers, minute = who.powers(known), int(wall.timestamp()) // 60
+    etag = answers.tag(str(request.url), state.fingerprint(here), known, powers, minute)
+    if answers.is_known(request, etag):
+        return answers.unchanged(etag)
+    try:
+        return answers.page(make(here, answers.site(request, powers, wall, etag)), etag=etag)
+    except Unknown as error:
+        text = f"{str(error).strip(chr(39))} Nothing is wrong with the console."
+        links = [Link("All models", "")]
+        return answers.message(request, "It is not there", text, "quiet", links, 404, who.name)
+
+
+def _ours(dag_id: str) -> None:
+    if dag_id not in DAGS:
+        raise HTTPException(404, _OTHER_DAG.format(dags=", ".join(DAGS)))
