@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
+from uuid import NAMESPACE_URL, uuid5
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
@@ -127,6 +128,19 @@ class RunLink(BaseOperatorLink):
         return url if url.startswith(("http://", "https://")) else ""
 
 
+class EvidentlyLink(BaseOperatorLink):
+    """The model's project in Evidently, from the tasks of `monitor`, which fill it; no link before it is there."""
+
+    name = "Evidently"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        here = settings()
+        if ti_key.dag_id != "monitor" or not here.evidently_url.startswith(("http://", "https://")):
+            return ""
+        project = str(uuid5(NAMESPACE_URL, f"ratchet/{here.model}"))  # as include.monitoring.workspace names it
+        return f"{here.evidently_url}/projects/{project}" if (here.evidently / project).is_dir() else ""
+
+
 class RatchetReports(AirflowPlugin):
     name = "ratchet_reports"
     fastapi_apps = [{"app": _app, "url_prefix": PREFIX, "name": "Ratchet reports"}]  # noqa: RUF012
@@ -138,4 +152,4 @@ class RatchetReports(AirflowPlugin):
             "url_route": "report",
         }
     ]
-    global_operator_extra_links = [ReportLink(), RunLink()]  # noqa: RUF012
+    global_operator_extra_links = [ReportLink(), RunLink(), EvidentlyLink()]  # noqa: RUF012

@@ -98,8 +98,7 @@ def message(
 ) -> Response:
     """A page of words: what happened, what was kept, what to do."""
     about = site(request, Powers(user), datetime.now(UTC))
-    hint = "" if status < 400 else str(status)
-    return page(render.message(title, text, tone, links, about, hint), status)
+    return page(render.message(title, text, tone, links, about), status)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

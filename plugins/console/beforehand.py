@@ -27,8 +27,8 @@ def training(model: str) -> str:
         )
     if ice is not None:
         told.append(
-            f"The model is frozen by {ice.actor} ({ice.reason.rstrip('.')}): it is trained and judged all the same, and "
-            "nothing is promoted before somebody lifts the freeze."
+            f"The model is frozen by {ice.actor} ({ice.reason.rstrip('.')}): it is trained and judged all the same, "
+            "and nothing is promoted before somebody lifts the freeze."
         )
     return " ".join(told) or "What it makes ships only if the gate lets it."
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -56,6 +57,14 @@ def forget() -> None:
     """After something was changed: the next page shows it."""
     global _kept
     _kept = None
+
+
+def state_of(dag_id: str, run_id: str) -> str | None:
+    """The state of one run, None for one that Airflow does not have. Its own tabs may encode an id once more."""
+    query = select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id.in_({run_id, unquote(run_id)}))
+    with create_session(scoped=False) as session:
+        found = session.scalar(query)
+    return None if found is None else str(getattr(found, "value", found))
 
 
 def _read() -> Facts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
@@ -58,7 +57,7 @@ def _model(
         who,
         known,
         wall,
-        lambda s, at: render.model(model.page(s, name, known.airflow, wall, before, kinds), at),
+        lambda s, at: render.model(model.page(s, name, known.airflow, wall, before, kinds), at, kinds, before),
     )
 
 
@@ -87,29 +86,34 @@ def _live(request: Request, who: Reads, name: str, at: str = "") -> Response:
 
 
 def _run(request: Request, who: Reads, dag_id: str, run_id: str) -> Response:
-    """The tab on a DAG run's page. Airflow's own links may encode a run's id once more."""
+    """The tab on a DAG run's page."""
     _ours(dag_id)
     if not who.may("GET", DagAccessEntity.RUN, dag_id):
         raise HTTPException(403, f"Your user may not read runs of {dag_id}.")
     wall, known = datetime.now(UTC), facts.facts()
+    begun = facts.state_of(dag_id, run_id)
 
-    def make(s: Settings, site: Site) -> str:
-        names = list(dict.fromkeys((run_id, unquote(run_id))))
-        for name in names[:-1]:
-            try:
-                return render.run(run.page(s, dag_id, name, wall), site)
-            except Unknown:
-                continue
-        return render.run(run.page(s, dag_id, names[-1], wall), site)
+    def make(s: Settings, at: Site) -> str:
+        try:
+            return render.run(run.page(s, dag_id, run_id, wall), at)
+        except Unknown:
+            if begun is None:  # Airflow does not know it either
+                raise
+            text = f"The run {run_id} of {dag_id} is {begun}. It has decided nothing yet, and left no page."
+            links = [Link("The run in Airflow", f"/dags/{dag_id}/runs/{quote(run_id, safe='')}", "airflow")]
+            return render.message("Nothing yet", text, "quiet", [*links, Link("All models", "")], at)
 
-    return _show(request, who, known, wall, make)
+    return _show(request, who, known, wall, make, begun)
 
 
 def _static(name: str, v: str = "") -> Response:
     """Style, script and the charts' library; kept by browsers for as long as the address holds its version."""
     if name == "vega.js":
-        path = vega.script(settings())
-        found: tuple[bytes, str] | None = (path.read_bytes(), mimetypes.types_map[".js"])
+        try:
+            found: tuple[bytes, str] | None = (vega.script(settings()).read_bytes(), "text/javascript; charset=utf-8")
+        except vega.Unmade as error:
+            answers.log.warning("charts: %s", error)
+            raise HTTPException(503, f"The charts' library could not be made: {error}.") from error
     else:
         found = render.static(name)
     if found is None:
@@ -129,19 +133,22 @@ _PAGES: dict[str, Callable[..., Any]] = {
 }
 
 
-def _show(request: Request, who: Reader, known: facts.Facts, wall: datetime, make: Make) -> Response:
+def _show(
+    request: Request, who: Reader, known: facts.Facts, wall: datetime, make: Make, more: str | None = None
+) -> Response:
     """The page, or that it is still what the reader has. Ages are part of a page: it is made anew once a minute."""
     here = settings()
     powers, minute = who.powers(known), int(wall.timestamp()) // 60
-    etag = answers.tag(str(request.url), state.fingerprint(here), known, powers, minute)
+    etag = answers.tag(str(request.url), state.fingerprint(here), known, powers, minute, more)
     if answers.is_known(request, etag):
         return answers.unchanged(etag)
     try:
         return answers.page(make(here, answers.site(request, powers, wall, etag)), etag=etag)
     except Unknown as error:
-        text = f"{str(error).strip(chr(39))} Nothing is wrong with the console."
+        text = str(error)
         links = [Link("All models", "")]
-        return answers.message(request, "It is not there", text, "quiet", links, 404, who.name)
+        said = f"{text[:1].upper()}{text[1:]}."
+        return answers.message(request, "It is not there", said, "quiet", links, 404, who.name)
 
 
 def _ours(dag_id: str) -> None:
