@@ -45,7 +45,7 @@ FROM (
     )
     WHERE flights >= {WHOLE} * most
 )
-WHERE place = 1
+WHERE place = 1 ORDER BY model, day, version
 """  # noqa: S608 — names of the project's own; the days in it are checked below
 
 
@@ -158,15 +158,21 @@ def _read(table: _Table, last: int | None) -> None:
     gone = table.read.keys() - table.files.keys()
     if not changed and not gone:
         return
+    new: dict[str, dict[str, list[Told]]] = {day: {} for day in changed}
+    for told in _query(table, changed) if changed else ():
+        new[told.day].setdefault(told.model, []).append(told)
+    before = {day: table.told.pop(day, {}) for day in (*changed, *gone)}
+    other = {
+        model
+        for day, old in before.items()
+        for model in {*old, *new.get(day, {})}
+        if old.get(model) != new.get(day, {}).get(model)
+    }
+    table.told.update(new)
+    table.read.update({day: table.files[day] for day in changed})
     for day in gone:
-        del table.read[day], table.told[day]
-    if changed:
-        for day in changed:
-            table.told[day] = {}
-        for told in _query(table, changed):
-            table.told[told.day].setdefault(told.model, []).append(told)
-        table.read.update({day: table.files[day] for day in changed})
-    table.days.clear()
+        del table.read[day]
+    table.days = {key: found for key, found in table.days.items() if key[0] not in other}
 
 
 def _query(table: _Table, changed: Sequence[str]) -> Iterable[Told]:
@@ -186,7 +192,7 @@ def _query(table: _Table, changed: Sequence[str]) -> Iterable[Told]:
 # -- the curve -----------------------------------------------------------------------------------------------------
 def _days(table: _Table, model: str, moves: Sequence[Move], last: int | None) -> Sequence[Day]:
     stated = {day: some[model] for day, some in table.told.items() if model in some}
-    names = sorted(stated)
+    names = sorted(stated) if last is None else sorted(stated)[-last - SPAN :]
     charge = _in_charge(moves)
     chosen = {day: _chosen(stated[day], charge, day) for day in names}
     shown = names if last is None else names[-last:]

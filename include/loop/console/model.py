@@ -187,11 +187,11 @@ def _importance(
 
 
 def _slices(seen: Mapping[str, Any]) -> list[tuple[str, str, int, Number]]:
-    """Log loss above the champion's own expectation, the surest worst first."""
+    """Log loss above the champion's own expectation, the surest worst first; slices too small to judge by come last."""
     parts = ((seen.get("performance") or {}).get("slices")) or ()
     told = [(s["by"], str(s["value"]), int(s["rows"]), trained.number(s.get("surprise"), "nats")) for s in parts]
     known = [(by, value, rows, number) for by, value, rows, number in told if number is not None]
-    return sorted(known, key=lambda s: -(s[3].low if s[3].low is not None else s[3].value - 1.0))
+    return sorted(known, key=lambda s: (s[2] < trained.FEW, -(s[3].low if s[3].low is not None else s[3].value - 1.0)))
 
 
 # -- links ---------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ _DECISIVE = (  # the kinds by which a run is told in one sentence, the last of t
     *("rollback", "promotion", "rejected", "expired", "freeze", "thaw", "champion", "challenger", "gate", "monitor"),
     *("training-left-out", "request-dropped", "rescored", "scored", "rung", "canary", "approved", "approval", "shadow"),
 )
+_WHOLE = ("monitor", "gate", "promotion", "rollback")  # kinds whose reason says by itself what was decided
 
 
 def page(settings: Settings, dag_id: str, run_id: str, wall: datetime) -> RunPage:  # noqa: ARG001 — pages have one shape
@@ -159,6 +160,8 @@ def _outcome(
         return _trained(settings, connection, run, decisive)
     row = decisive[-1]
     told = words.decision(settings, row, search=False)
+    if row.kind in _WHOLE:
+        return str(row.reason), told.tone
     number = f" (version {row.version})" if row.version is not None else ""
     return f"{told.what[:1].upper()}{told.what[1:]}{number}: {row.reason}", told.tone
 
@@ -176,7 +179,9 @@ def _trained(
     if row.kind == "gate" and row.reason.startswith("Accepted"):
         then = closed[-1].outcome if closed else "no version of it was released yet"
         return f"{row.reason} But {then}.{answered}", "warn"
-    return f"{told.what[:1].upper()}{told.what[1:]}: {row.reason}{answered}", told.tone
+    return (
+        f"{row.reason}{answered}" if row.kind in _WHOLE else f"Training left out: {row.reason}{answered}"
+    ), told.tone
 
 
 def _unfinished(rows: Sequence[Any], reports: Sequence[Link]) -> str:
@@ -185,4 +190,4 @@ def _unfinished(rows: Sequence[Any], reports: Sequence[Link]) -> str:
     if begun is not None:
         far = f"It has left {pages_}, and" if pages_ else "It"
         return f"A training began: {begun.reason} {far} has not come to the gate."
-    return f"It has decided nothing; it has left {pages_}." if pages_ else "It has decided nothing and left no page."
+    return f"It entered no decision. It left: {pages_}." if pages_ else "It entered no decision and left no page."

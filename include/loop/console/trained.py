@@ -9,10 +9,12 @@ from include.console.view import Check, Evidence, Link, Number, Step
 from include.loop.console import kept
 from include.loop.console.kept import Tracking
 from include.metrics import METRICS
+from include.models.spec import Gate
 from include.release.ledger import Version
 from include.settings import Settings
 
 MANIFEST, EVIDENCE = "manifest.json", "evidence.json"
+FEW = Gate().min_slice_rows
 
 
 def evidence(settings: Settings, entry: Mapping[str, Any], tracking: Tracking) -> Evidence:
@@ -75,7 +77,8 @@ def _scores(found: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Numbe
 
 def _slices(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int, Number]]:
     told = [(s["by"], str(s["value"]), int(s["rows"]), number(s["difference"], "nats")) for s in found]
-    return sorted(((b, v, n, d) for b, v, n, d in told if d is not None), key=lambda s: -s[3].value)
+    known = [(by, value, rows, number) for by, value, rows, number in told if number is not None]
+    return sorted(known, key=lambda s: (s[2] < FEW, -s[3].value))  # too small ones are not judged
 
 
 def _calibration(found: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[tuple[float, Number]]]:
@@ -125,7 +128,8 @@ def _data(data: Mapping[str, Any], made: Mapping[str, Any], entry: Version | Non
     frame = data.get("frame") or (entry.frame if entry else None)
     if frame:
         parts = made.get("split") or {}
-        rows = "; ".join(f"{name} {p['rows']:,} rows, {p['first']} to {p['last']}" for name, p in parts.items())
+        order = [(name, parts[name]) for name in ("fit", "validation", "holdout") if name in parts]
+        rows = "; ".join(f"{name} {p['rows']:,} rows, {p['first']} to {p['last']}" for name, p in order)
         until = f"trained until {entry.trained_until}" if entry else ""
         steps.append(Step("Training frame", rows or until or str(frame["hash"])[:12], str(frame["hash"])))
     return steps
