@@ -1,0 +1,110 @@
+"""What to do next about a model, in words, with the action that does it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from include.console import order
+from include.console.view import Health, Row, Tone
+
+Action = Literal["", "answer", "retrain", "rollback", "thaw"]
+_STATES = {
+    "healthy": "Healthy",
+    "insufficient": "Too few labels",
+    "incident": "Incident",
+    "rollback": "Worse than before",
+    "retrain": "Needs training",
+    "unwatched": "Not watched yet",
+}
+_PREFIXES = ("Rejected", "Healthy", "Incident", "Insufficient", "Retrain", "Roll back", "Rollback")
+_TONES: tuple[Tone, ...] = ("bad", "warn", "warn", "warn", "good", "good", "quiet")  # by order.rank
+# what the decisions of a model are filtered by: title, kinds of the ledger
+GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("What matters", ()),
+    ("Trainings", ("training", "gate", "rehearsal", "training-left-out", "request-dropped", "rung")),
+    (
+        "Releases",
+        ("champion", "challenger", "shadow", "approval", "approved", "rejected", "expired", "canary", "promotion"),
+    ),
+    ("Rollbacks and freezes", ("rollback", "rescored", "freeze", "thaw")),
+    ("Looks", ("monitor", "audit")),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do, and which of the page's actions does it; empty: none of them."""
+
+    text: str
+    action: Action = ""
+
+
+def tone(row: Row) -> Tone:
+    """How a model is, with its alerts and what waits for it."""
+    return _TONES[order.rank(row)]
+
+
+def state(health: Health) -> str:
+    """The verdict in one or two words."""
+    return _STATES.get(health.state, health.state)
+
+
+def sentence(health: Health) -> str:
+    """Its reason without the word that `state` says already."""
+    return unstated(health.reason)
+
+
+def unstated(reason: str) -> str:
+    """A reason without the verdict that it begins with, where a pill says that."""
+    begin, colon, rest = reason.partition(": ")
+    if not colon or begin not in _PREFIXES or not rest:
+        return reason
+    return rest[0].upper() + rest[1:]
+
+
+def step(row: Row) -> Step:
+    """The one thing to do next."""
+    if row.health.state == "incident":
+        return Step(
+            _told(row) or "Mend the feed, then take the days in again with `ingest`. No training begins before."
+        )
+    if row.health.state == "rollback":
+        return Step("Look at the evidence, then go back to the version before, or leave it and say why.", "rollback")
+    if row.question or order.waits(row):
+        return Step("Read what the shadow has shown, then approve or reject the release.", "answer")
+    if row.health.state == "retrain":
+        return _train(row)
+    if row.health.state == "insufficient":
+        return Step("Look whether `ingest` runs and the source delivers: without labels nobody can judge.")
+    if row.health.state == "unwatched":
+        return _begin(row)
+    return _calm(row)
+
+
+def _told(row: Row) -> str:
+    return next((alert.action for alert in row.alerts if alert.severity == order.PAGE and alert.action), "")
+
+
+def _train(row: Row) -> Step:
+    if any("train" in link.text for link in row.doing):
+        return Step("Nothing: a training is under way. Its gate decides.")
+    if row.request:
+        return Step("Nothing: `train` begins by itself with what was asked for. Or begin one now.", "retrain")
+    return Step("Begin a training: a new version must pass the gate before anything changes.", "retrain")
+
+
+def _begin(row: Row) -> Step:
+    if row.champion is None:
+        return Step("Train a first version: `ingest` must have run before.", "retrain")
+    return Step("Nothing: `monitor` looks by itself, once predictions and their labels are there.")
+
+
+def _calm(row: Row) -> Step:
+    if told := _told(row):
+        return Step(told)
+    if row.frozen:
+        return Step("Nothing is promoted while it is frozen. Lift the freeze when its reason is gone.", "thaw")
+    if row.challenger:
+        return Step(f"Nothing: version {row.challenger.version} is on its way, and is rolled back if it does worse.")
+    return Step("Nothing.")
