@@ -114,13 +114,18 @@ def admitted(run: Run, ledger: sa.Engine, model: str, as_of: str, request: Reque
 
 
 def begun(run: Run, job: Job) -> None:
-    """Enter that the training begins: once a run, however often its plan is repeated. It counts towards the budget."""
+    """Enter that the training begins: once a run, however often its plan is repeated. It counts towards the budget.
+
+    A person who trains while a request is open answers it, and has reasons of the own: the entry holds both.
+    """
+    own = job.get("note") or ""  # absent in plans of older releases, as `admitted`
+    told = (own if own != job["cause"] else "", job["cause"], job.get("admitted", ""))
     entry = book.Decision(
         key=f"{run.name}/{TRAINING}",
         model=job["model"],
         kind=TRAINING,
         actor=run.actor or run.name.split("/")[0],
-        reason=f"{job['cause'].rstrip('.')}. {job.get('admitted', '')}".strip(),  # absent in plans of older releases
+        reason=". ".join(part.rstrip(".") for part in told if part) + ".",
         as_of=job["as_of"],
         run=run.name,
         evidence={"request": job["request"]},

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.configuration import conf
@@ -40,14 +40,15 @@ _TITLES = {
     401: "You are not logged in",
     403: "Not yours to see or do",
     404: "There is no such page",
-    405: "Nothing was done",
+    405: "Nothing was done now",
 }
 _BARE = ("Forbidden", "Not Found", "Invalid JWT token")  # what Airflow and Starlette say on their own
 _TEXTS = {
     401: "Airflow does not know who you are: its session has ended, or never began. Log in, then open this page again.",
     403: "Airflow's authorisation does not let your user see or do this. Nothing was changed.",
     404: "The address may be mistyped, or from an older version. Nothing was changed.",
-    405: "An action is only carried out by sending its form, not by opening its address. Nothing was changed.",
+    405: "An action is carried out when its form is sent, not when its address is opened or loaded again. What was "
+    "sent before stands: the model's page shows it.",
 }
 
 
@@ -118,9 +119,9 @@ def explain(app: FastAPI) -> None:
 def _refused(request: Request, error: HTTPException) -> Response:
     ours = error.status_code in (403, 404) and error.detail not in _BARE
     text = str(error.detail) if ours else _TEXTS.get(error.status_code, str(error.detail))
-    links = [Link("All models", "")]
-    if error.status_code == 401:
-        links = [Link("Log in", _login(), "airflow")]
+    name = str(request.path_params.get("model") or request.path_params.get("name") or "")
+    links = [Link(f"To {name}", f"models/{quote(name, safe='')}")] if error.status_code == 405 and name else []
+    links.append(Link("Log in", _login(), "airflow") if error.status_code == 401 else Link("All models", ""))
     answer = message(
         request, _TITLES.get(error.status_code, "It was not possible"), text, "warn", links, error.status_code
     )

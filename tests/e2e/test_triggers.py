@@ -152,6 +152,20 @@ def test_asks_are_merged_and_the_training_tells_every_cause(loop: Loop) -> None:
     assert [c.kind for c in book.causes(loop.ledger, first["request"])] == ["age", "surprise", "score", "surprise"]
 
 
+def test_a_person_who_answers_a_request_keeps_the_own_reason(loop: Loop) -> None:
+    asked = loop.ask()
+    loop.plan(actor="ann", params={"note": "the storm is over"})
+    (entry,) = book.of_kind(loop.ledger, MODEL, "training")
+    assert (entry["actor"], entry["evidence"]["request"]) == ("ann", asked["request"])
+    assert entry["reason"].startswith(f"the storm is over. {asked['cause'].rstrip('.')}. It is training 1 of 6")
+
+
+def test_a_persons_reason_is_told_once(loop: Loop) -> None:
+    loop.plan(actor="ann", params={"note": "the storm is over."})
+    (entry,) = book.of_kind(loop.ledger, MODEL, "training")
+    assert entry["reason"] == "the storm is over. It is training 1 of 6 allowed in 30 days."
+
+
 @pytest.mark.parametrize("state", ["incident", "frozen"])
 def test_an_ask_is_dropped_and_the_ledger_says_why(loop: Loop, state: str) -> None:
     if state == "incident":

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from include.settings import ROOT, Settings
 from scripts.stack import control, processes, supervisor
 from scripts.stack.config import HOST, USERS, Stack, environment
+from tests.console.planted import plant
 
 DAG = '''
 """A DAG for tests of the platform."""
@@ -92,6 +94,13 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         finally:
             processes.end(stack)
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def planted_server(api_server: Stack) -> Stack:
+    """The same, over a month of decisions that nobody has waited for."""
+    plant(api_server.settings, days=30, wall=datetime.now(UTC))
+    return api_server
 
 
 Visit = Callable[[str | None], httpx.Client]

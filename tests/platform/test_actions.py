@@ -20,7 +20,7 @@ from plugins.console import forms
 from scripts.stack import control
 from scripts.stack.config import Stack
 
-pytestmark = pytest.mark.xdist_group("api_server")
+pytestmark = [pytest.mark.xdist_group("api_server"), pytest.mark.usefixtures("planted_server")]
 
 Visit = Callable[[str | None], httpx.Client]
 Post = Callable[..., httpx.Response]
@@ -160,7 +160,8 @@ def test_opening_the_address_does_nothing(visit: Visit, action: str, user: str |
     answer = visit(user).get(ACT.format(MODEL, action))
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
-    assert "Nothing was done" in answer.text
+    assert "Nothing was done now" in answer.text
+    assert f"console/models/{MODEL}" in answer.text
 
 
 def test_answers_cannot_be_framed_or_kept(post: Post) -> None:
