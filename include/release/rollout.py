@@ -39,7 +39,7 @@ PLANNED_ATTEMPTS = 300
 MIN_BLOCKS = 3  # below it a standard error over blocks says nothing
 MIN_ERRORS = 3  # one hiccup is no rate
 LABELLED = ("loss", "calibration")  # checks that rest on labels
-LEANING = 1.645  # standard errors below zero: 95 % at one look
+LEANING = 0.95  # at one look
 MIXED_ROLES = 5  # times the policy's floor
 
 Stage = Literal["shadow", "approval", "canary"]
@@ -281,11 +281,14 @@ def _shift(policy: Rollout, seen: Observation) -> Check:
 
 def _leans(policy: Rollout, seen: Observation) -> bool:
     """Whether a full sample of labels says at this look, though not over all looks together, that the challenger is
-    the better one."""
-    if seen.loss is None or seen.bias is None or seen.labelled < max(policy.shadow_labelled, 1):
+    the better one. A full sample may still be of few blocks, whose error is itself a guess: hence t's quantile."""
+    loss, bias = seen.loss, seen.bias
+    if loss is None or bias is None or seen.labelled < max(policy.shadow_labelled, 1):
         return False
-    nearer = abs(seen.bias["challenger"].value) < abs(seen.bias["champion"].value)
-    return nearer and seen.loss.error is not None and seen.loss.value < -LEANING * seen.loss.error
+    if loss.error is None or loss.blocks < MIN_BLOCKS:
+        return False
+    nearer = abs(bias["challenger"].value) < abs(bias["champion"].value)
+    return nearer and loss.value < -float(stdtrit(loss.blocks - 1, LEANING)) * loss.error
 
 
 # -- quality -------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def play(client: httpx.Client, stack: Stack, chapter: Chapter, before: Played | 
         airflow.clear_failed(client, chapter.dag, found["dag_run_id"])
     elif found is None:
         if chapter.asks:
-            _ask(stack, chapter, say)
+            say(f"   {ask(stack, *chapter.asks, chapter.fault)}")
         airflow.trigger(client, chapter.dag, chapter.run_id, chapter.conf or {}, chapter.title)
     run_id = found["dag_run_id"] if found else chapter.run_id
     ended = follow(client, chapter.dag, run_id, say)
@@ -62,12 +62,12 @@ def play(client: httpx.Client, stack: Stack, chapter: Chapter, before: Played | 
     return Played(chapter, run_id, ended["state"], seconds(ended), before=False)
 
 
-def _ask(stack: Stack, chapter: Chapter, say: Say) -> None:
-    """Have the service asked, over HTTP, about the flights that the chapter needs. Again does no harm."""
-    assert chapter.asks is not None
-    command = [sys.executable, "-m", "scripts.demo.replay", stack.service_url, "ask", *chapter.asks]
+def ask(stack: Stack, begin: str, end: str, fault: str = "") -> str:
+    """Have the service asked, over HTTP, about the flights between these times, with a feed that has this fault.
+    Again does no harm. Returns what was done, in words; raises DemoFailed."""
+    command = [sys.executable, "-m", "scripts.demo.replay", stack.service_url, "ask", begin, end]
     done = subprocess.run(
-        [*command, *([chapter.fault] if chapter.fault else [])],
+        [*command, *([fault] if fault else [])],
         cwd=ROOT,
         env=environment(stack),
         capture_output=True,
@@ -76,11 +76,11 @@ def _ask(stack: Stack, chapter: Chapter, say: Say) -> None:
     )
     if done.returncode:
         raise DemoFailed(
-            f"The service could not be asked about the flights from {chapter.asks[0]} to {chapter.asks[1]}:\n"
+            f"The service could not be asked about the flights from {begin} to {end}:\n"
             f"{done.stderr[-2000:]}\n`make logs NAME=service` says more; `make demo` again goes on."
         )
-    how = f", with a broken feed ({chapter.fault})" if chapter.fault else ""
-    say(f"   {done.stdout.splitlines()[-1]} questions were answered by the service{how}")
+    how = f", with a broken feed ({fault})" if fault else ""
+    return f"{done.stdout.splitlines()[-1]} questions were answered by the service{how}"
 
 
 def _awaited(client: httpx.Client, chapter: Chapter, cause: Played, say: Say) -> dict[str, Any] | None:

@@ -18,17 +18,14 @@ from include.files import read_json
 from include.settings import ROOT, Settings
 from scripts.stack.config import Stack, running_ports
 
-# The home of a stack that runs: the tests of the console look at it, and change it, instead of making one for minutes
-HOME = "RATCHET_RUNNING_HOME"
+# A clone in which `make demo` was run, and runs on: the tests look at it and change it, instead of making another
+CLONE = "RATCHET_DEMO_CLONE"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """`said`: what the first `make demo` printed."""
-
     folder: Path
     stack: Stack
-    said: str = ""
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return make(self.folder, *arguments, **{name: str(port) for name, (_, port) in self.stack.ports.items()})
@@ -46,8 +43,8 @@ class Demo:
 @contextmanager
 def demo(folder: Path) -> Iterator[Demo]:
     """Clone into the folder and play the demo there; at the end `make down`, which leaves no process behind."""
-    if home := os.environ.get(HOME):
-        yield Demo(ROOT, running_ports(Stack(Settings(home=Path(home)))))
+    if given := os.environ.get(CLONE):
+        yield Demo(Path(given), running_ports(Stack(Settings(home=Path(given) / "var"))))
         return
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     airflow, mlflow, service, evidently = _free_ports(4)
@@ -55,7 +52,8 @@ def demo(folder: Path) -> Iterator[Demo]:
     try:
         first = made.make("demo")
         assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-        yield Demo(folder, made.stack, first.stdout)
+        assert made.report["open"]["airflow"] in first.stdout
+        yield made
     finally:
         down = made.make("down")
     assert down.returncode == 0, down.stdout + down.stderr

@@ -296,6 +296,7 @@ def test_a_difference_that_is_not_sure_waits_unless_the_labels_lean_to_the_chall
         {**lean, "loss": mean(0.001, 0.05)},
         {**lean, "loss": mean(-0.08, 0.05)},
         {**lean, "loss": mean(-0.1, None)},
+        {**lean, "loss": mean(-0.1, 0.05, 3.2)},  # two errors below zero: three blocks often are, by chance
         {**lean, "bias": {"champion": mean(-0.12, 0.08), "challenger": mean(-0.2, 0.08)}},
         {**lean, "labelled": POLICY.shadow_labelled - 1},
         {**lean, "loss": None},
