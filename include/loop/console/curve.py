@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -77,7 +76,7 @@ class _Table:
     files: dict[str, frozenset[str]] = field(default_factory=dict)  # by day, of those in the newest version
     read: dict[str, frozenset[str]] = field(default_factory=dict)  # of those that were read
     told: dict[str, dict[str, list[Told]]] = field(default_factory=dict)  # by day and model
-    days: dict[Any, Sequence[Day]] = field(default_factory=dict)
+    days: dict[tuple[str, int | None], tuple[int, Sequence[Day]]] = field(default_factory=dict)  # by model and span
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -93,11 +92,10 @@ def days(settings: Settings, model: str, moves: Sequence[Move], last: int | None
     with table.lock:
         _refresh(table, settings.lake / PERFORMANCE.name)
         _read(table, last)
-        key = (model, last, len(moves))
-        found = table.days.get(key)
-        if found is None:
-            found = table.days[key] = _days(table, model, moves, last)
-        return found
+        held = table.days.get((model, last))
+        if held is None or held[0] != len(moves):
+            held = table.days[model, last] = (len(moves), _days(table, model, moves, last))
+        return held[1]
 
 
 def overall(settings: Settings, model: str) -> dict[int, Number]:

@@ -23,6 +23,7 @@ from include.settings import Settings
 PATIENCE = httpx.Timeout(1.5, connect=0.5)  # seconds: a page must not wait for what it can do without
 _SILENT = 5.0  # seconds for which MLflow is not asked again when it did not answer
 _LARGEST = 5_000_000  # bytes of an artifact that is read
+_HELD = 10_000_000  # bytes of files, as they lie on disk, that are held
 _lock = threading.Lock()
 _files: OrderedDict[Path, tuple[tuple[int, int], Any]] = OrderedDict()
 _answers: OrderedDict[tuple[str, str], Any] = OrderedDict()  # of MLflow: artifacts and experiments never change
@@ -52,7 +53,7 @@ def file(path: Path) -> Any | None:
         return None
     with _lock:
         _files[path] = (stamp, value)
-        while len(_files) > 256:
+        while len(_files) > 1 and sum(stamp[1] for stamp, _ in _files.values()) > _HELD:
             _files.popitem(last=False)
     return value
 
@@ -137,3 +138,11 @@ class Tracking:
         gap = Gap(what, why)
         if gap not in self.gaps:
             self.gaps.append(gap)
+
+
+def forget() -> None:
+    """Ask MLflow and the disk anew."""
+    with _lock:
+        _files.clear()
+        _answers.clear()
+        _silent.clear()

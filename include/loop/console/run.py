@@ -43,6 +43,8 @@ def page(settings: Settings, dag_id: str, run_id: str, wall: datetime) -> RunPag
     nothing is: it has not come so far, or there is none."""
     gaps: list[Gap] = []
     for name in dict.fromkeys((run_id, unquote(run_id))):
+        if "" in (dag_id, name) or "\0" in dag_id + name:
+            continue
         run = f"{dag_id}/{name}"
         rows, connection = _rows(settings, run, gaps)
         reports = _reports(settings, run)

@@ -1,0 +1,88 @@
+"""The fingerprint: the same while nothing happens, another one after whatever a page would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from include import pages
+from include.files import write_json
+from include.loop.console import state
+from include.release import ledger as book
+from include.release import releases
+from include.release.ledger import Decision
+from include.settings import Settings
+from tests.console import planted
+from tests.console.planted import OURS
+from tests.console.test_gather_curve import keep, stated
+
+
+def decided(settings: Settings) -> None:
+    about = Decision("k", OURS, "monitor", "ada", "Healthy: it is.", planted.as_of(59), 1, "monitor/x")
+    book.record(book.connect(settings.ledger_url), about)
+
+
+def asked(settings: Settings) -> None:
+    book.request_retrain(book.connect(settings.ledger_url), OURS, planted.as_of(59), "why", "ada", "train/x")
+
+
+def answered(settings: Settings) -> None:
+    asked(settings)
+    state.fingerprint(settings)
+    book.close_request(book.connect(settings.ledger_url), 1, "train/x", "done")
+
+
+def approved(settings: Settings) -> None:
+    releases.answer(book.connect(settings.ledger_url), 2, "approved", "ada", "why not")
+
+
+def looked_at_the_release(settings: Settings) -> None:
+    write_json(pages.folder(settings, "release", "under_way", "shadow") / "observation.json", {"stage": "shadow"})
+
+
+def stated_days(settings: Settings) -> None:
+    keep(settings, "new", stated("2013-03-05", "2013-03-08"))
+
+
+def began_a_page(settings: Settings) -> None:
+    write_json(pages.folder(settings, "train", "new", "log") / "manifest.json", {})
+
+
+def published(settings: Settings) -> None:
+    write_json(settings.lake / "catalog.json", {"versions": {}, "as_of": "2014-01-01T00:00:00+00:00"})
+
+
+def alerted(settings: Settings) -> None:
+    planted.alert(settings, "verdict/x")
+
+
+@pytest.fixture
+def under_way(one: Settings) -> Settings:
+    """A release that has begun, and looked once."""
+    ledger = book.connect(one.ledger_url)
+    run = "release/under_way"
+    begun = releases.begin(ledger, OURS, 1, 4, planted.POLICY, planted.as_of(59), "release", run)
+    about = Decision("begun", OURS, "shadow", "release", "begins", planted.as_of(59), 1, run)
+    book.deploy(ledger, book.current(ledger, OURS), about, 4, 1, "shadow", 0.0, begun.id)
+    looked_at_the_release(one)
+    return one
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [decided, asked, answered, approved, looked_at_the_release, stated_days, began_a_page, published, alerted],
+)
+def test_whatever_happens_is_seen(under_way: Settings, happens: Callable[[Settings], None]) -> None:
+    before = state.fingerprint(under_way)
+    assert state.fingerprint(under_way) == before
+    happens(under_way)
+    assert state.fingerprint(under_way) != before
+
+
+def test_where_nothing_is_there_is_one_too(empty: Settings) -> None:
+    assert state.fingerprint(empty) == state.fingerprint(empty)
+    assert not empty.home.exists()
+    before = state.fingerprint(empty)
+    planted.plant(empty, days=3)
+    assert state.fingerprint(empty) != before
