@@ -149,7 +149,7 @@ async def _trigger(
         made = f"Run {run} of {dag} was made in your name, {who.name}."
         text = " ".join(part for part in (made, waits, told) if part)
         return answers.message(request, what, text, tone, _links(dag, run, model), user=who.name)
-    if answer.status_code == httpx.codes.CONFLICT:
+    if answer.status_code == httpx.codes.CONFLICT or answer.is_server_error:  # it may be there all the same
         before = await call(request, "GET", ["dags", dag, "dagRuns", run])
         if before.is_success:
             return _again(request, who, before.json(), conf, _links(dag, run, model))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import string
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -256,6 +258,16 @@ def test_a_doubled_click_makes_one_run(post: Post, visit: Visit) -> None:
     assert "asked for already" in second.text
     assert f"runs/train/console__{sent['once']}" in second.text
     assert f"console__{sent['once']}" in runs(visit, "train")
+
+
+def test_many_clicks_at_once_make_one_run(post: Post, visit: Visit) -> None:
+    """All at the same moment, and the server answers others meanwhile."""
+    sent, began = form("retrain"), monotonic()
+    with ThreadPoolExecutor(8) as clicks:
+        answers = list(clicks.map(lambda _: post("operator", "retrain", sent), range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8, [answer.text for answer in answers]
+    assert sum("asked for already" in answer.text for answer in answers) == 7
+    assert monotonic() - began < 15  # SQLite gives up after 30 s
 
 
 def test_a_form_that_was_filled_in_anew_is_told_so(post: Post, visit: Visit) -> None:
