@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import httpx
@@ -44,13 +44,36 @@ def main() -> int:
 
 
 def _take_all(opened: Browser, stack: Stack, story: dict[str, Any]) -> None:
-    page = browser.page(opened)
-    page.add_init_script(_FRESH)
-    browser.log_in(page, stack)
-    for name, (url, ready) in _pictures(stack, story).items():
-        page.goto(url, wait_until="domcontentloaded")
-        ready(page)
-        _save(page, TARGET / f"{name}.png")
+    for theme in get_args(browser.Theme):
+        page = browser.page(opened, theme)
+        page.add_init_script(_FRESH)
+        browser.log_in(page, stack)
+        dark = theme == "dark"
+        for name, (url, ready) in ({} if dark else _pictures(stack, story)).items():
+            page.goto(url, wait_until="domcontentloaded")
+            ready(page)
+            _save(page, TARGET / f"{name}.png")
+        for name, (url, height, ready) in _console(stack, story).items():
+            page.set_viewport_size({"width": browser.SIZE["width"], "height": height})
+            page.goto(url, wait_until="domcontentloaded")
+            ready(page)
+            _save(page, TARGET / f"console-{name}{'-dark' if dark else ''}.png")
+        page.context.close()
+
+
+def _console(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, int, Callable[[Page], None]]]:
+    """The console inside Airflow. Name: address, the window's height, and what to wait for there."""
+    model, runs = story["live"]["model"], {part["chapter"]: part for part in story["chapters"]}
+    framed = f"{stack.url}/plugin/models/ratchet/console/models/{model}"
+    refused = f"{stack.url}/dags/train/runs/{quote(runs['4_change']['run'], safe='')}/plugin/outcome"
+    waiting = runs["9_release"]["version"] if "9_release" in runs else story["live"]["champion"]
+    return {
+        "models": (f"{stack.url}/plugin/models", 620, _drawn("Models")),
+        "model": (framed, 1900, _drawn("Models")),
+        "version": (f"{framed}/versions/{waiting}", 1300, _drawn("Models")),
+        "outcome": (refused, 1000, _drawn("Outcome")),
+        "action": (framed, 800, _opened_action),
+    }
 
 
 def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Callable[[Page], None]]]:
@@ -116,6 +139,28 @@ def _framed(page: Page) -> None:
     """A task's page in its tab."""
     page.frame_locator("iframe[title=Report]").locator("h1").wait_for(timeout=60_000)
     _still(page)
+
+
+def _drawn(title: str) -> Callable[[Page], None]:
+    """A page of the console in its frame, with all its charts."""
+
+    def ready(page: Page) -> None:
+        inside = page.frame_locator(f"iframe[title={title}]")
+        inside.locator("h1").wait_for(timeout=60_000)
+        inside.locator("[data-chart]:not([data-drawn])").first.wait_for(state="detached", timeout=60_000)
+        _still(page)
+
+    return ready
+
+
+def _opened_action(page: Page) -> None:
+    """The form of the rollback, filled in."""
+    _drawn("Models")(page)
+    form = page.frame_locator("iframe[title=Models]").locator("#do-rollback")
+    form.locator("summary").click()
+    form.get_by_label("Reason").fill(
+        "Delays are far above what it expects since Tuesday; the version before was calmer."
+    )
 
 
 def _mlflow(page: Page) -> None:
