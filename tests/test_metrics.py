@@ -54,6 +54,18 @@ def test_equal_days_give_the_t_interval_of_daily_means(seed: int, confidence: fl
 
 @bounded
 @given(seeds)
+def test_means_and_counts_of_days_are_enough(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, days = rng.normal(size=300), rng.geometric(0.4, 300)
+    names, counts = np.unique(days, return_counts=True)
+    means = np.array([values[days == name].mean() for name in names])
+    found, wanted = metrics.of_days(means, counts), metrics.by_day(values, days)
+    assert (found.rows, found.days) == (wanted.rows, wanted.days)
+    assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+
+
+@bounded
+@given(seeds)
 def test_the_value_is_the_plain_mean_whatever_the_days_sizes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values, days = rng.normal(size=300), rng.geometric(0.4, 300)

@@ -44,6 +44,7 @@ def test_manifest_names_all_that_lineage_asks_for(made: dict[str, Any], spec: Mo
     assert ModelSpec.model_validate(made["spec"]) == spec
     assert made["params"] == {"C": 0.1}
     assert (made["seed"], made["run"], made["as_of"]) == (spec.seed, "train/1", AS_OF)
+    assert {c["feature"] for c in made["contributions"]} == set(spec.features)  # the console weighs drift by them
     assert made["hardware"]["cores"] >= 1
     assert made["packages"]["xgboost"][0].isdigit()
 

@@ -36,11 +36,11 @@ def page(
         raise Unknown(f"there is no model {name!r}, neither in include/models nor in the ledger")
     gaps: list[Gap] = []
     facts, connection = models.gather(settings, airflow, wall, gaps)
-    try:
-        return _page(facts, connection, name, before, kinds, gaps)
-    finally:
-        if connection is not None:
-            connection.close()
+    with models.closing(connection):
+        try:
+            return _page(facts, connection, name, before, kinds, gaps)
+        except sa.exc.SQLAlchemyError as error:  # it went away while the page was made
+            return _page(facts, None, name, before, kinds, [*gaps, models.silent(error)])
 
 
 def _page(

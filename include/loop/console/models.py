@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -60,11 +61,12 @@ def index(settings: Settings, airflow: Airflow, wall: datetime) -> Index:
     """All models, the worst first."""
     gaps: list[Gap] = []
     facts, connection = gather(settings, airflow, wall, gaps)
-    try:
-        rows = [row(facts, connection, name, gaps) for name in names(settings)]
-    finally:
-        if connection is not None:
-            connection.close()
+    with closing(connection):
+        try:
+            rows = [row(facts, connection, name, gaps) for name in names(settings)]
+        except sa.exc.SQLAlchemyError as error:  # it went away while the page was made
+            gaps.append(silent(error))
+            rows = [row(facts, None, name, gaps) for name in names(settings)]
     return Index(order.worst_first(rows), facts.now, facts.speed, tuple(dict.fromkeys(gaps)))
 
 
@@ -89,12 +91,25 @@ def gather(settings: Settings, airflow: Airflow, wall: datetime, gaps: list[Gap]
     except Outdated as error:
         gaps.append(Gap("ledger", f"{error}. The next run of any DAG does"))
     except sa.exc.SQLAlchemyError as error:
-        gaps.append(Gap("ledger", f"it does not answer ({type(error).__name__})"))
+        gaps.append(silent(error))
     told = _alerts(settings, {*registry.names(), *known.models}, gaps)
     return (
         Facts(settings, airflow, known, told, frozen, requests, as_ofs, now, speed, features, labels),
         connection,
     )
+
+
+def silent(error: Exception) -> Gap:
+    return Gap("ledger", f"it does not answer ({type(error).__name__}): what it says of now is missing")
+
+
+@contextmanager
+def closing(connection: sa.Connection | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if connection is not None:
+            connection.close()
 
 
 @lru_cache(maxsize=4)
@@ -206,7 +221,10 @@ def health(settings: Settings, looks: Sequence[Look]) -> Health:
         if look.state != newest.state:
             break
         first = look
-    entry = entries.entry(settings, newest.id)
+    try:
+        entry = entries.entry(settings, newest.id)
+    except (sa.exc.SQLAlchemyError, entries.NoLedger, Outdated):  # the page says so
+        entry = {"evidence": {}, "reason": f"The newest look found: {newest.state}. The ledger does not say more now."}
     findings = sorted(
         entry["evidence"].get("findings", ()), key=lambda f: (not f.get("persistent"), not f.get("fired"))
     )

@@ -25,8 +25,11 @@ def page(settings: Settings, name: str, number: int, wall: datetime) -> VersionP
     facts, connection = models.gather(settings, Airflow(), wall, gaps)
     if connection is None:
         raise Unknown(f"there is no version {number} of {name}: the ledger cannot be read")
-    with connection:
-        found = entries.version(connection, name, number)
+    with models.closing(connection):
+        try:
+            found = entries.version(connection, name, number)
+        except sa.exc.SQLAlchemyError as error:
+            raise Unknown(f"version {number} of {name} is not known: the ledger does not answer") from error
         if found is None:
             raise Unknown(f"the ledger holds no packaged version {number} of {name}")
         moves = facts.known.moves.get(name, [])

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from include import alerts, pages
 from include.console.view import Decision, Link, Tone
+from include.loop.console import kept
 from include.release.ledger import utc
 from include.settings import Settings
 
@@ -90,8 +91,18 @@ def links(
     found = []
     if run and "/" in run:
         found += [link for task in tasks if (link := report(settings, run, task))][:1]
+        found += _outside(settings, run) if tasks else []
         found += [run_page(run), Link("Airflow run", alerts.link(run), "airflow")] if _of_airflow(run) else []
     return (*found, *([version_page(model, version)] if version is not None else []))
+
+
+def _outside(settings: Settings, run: str) -> list[Link]:
+    """A training's run in MLflow, a look's reports by Evidently: as far as the run has noted them."""
+    if run.startswith("monitor/"):
+        return [link for link in [report(settings, run, "report", "Evidently report")] if link]
+    noted = kept.beside(settings, run, "log", pages.LINKS) if run.startswith("train/") else None
+    url = str(noted.get("MLflow run", "")) if isinstance(noted, dict) else ""
+    return [Link("MLflow run", url, "outside")] if url.startswith(("http://", "https://")) else []
 
 
 def _of_airflow(run: str) -> bool:
