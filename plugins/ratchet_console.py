@@ -62,12 +62,12 @@ class ConsoleLink(BaseOperatorLink):
         return f"{root}/{run}/plugin/{_RUN}"
 
 
-def _icon(colour: str) -> str:
-    """A ratchet's wheel with its pawl."""
+def _icon() -> str:
+    """A ratchet's wheel. Light with a dark edge: it is seen on the navigation's light, dark and chosen ground."""
     teeth = "M12 3l2 3 4-1v4l3 3-3 3v4l-4-1-2 3-2-3-4 1v-4l-3-3 3-3V5l4 1z"
-    shape = f"<path d='{teeth}'/><circle cx='12' cy='12' r='3'/>"
-    frame = "xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke-width='2'"
-    drawn = f"<svg {frame} stroke='{colour}' stroke-linejoin='round'>{shape}</svg>"
+    edge = "stroke='#334155' stroke-width='1.75' stroke-linejoin='round'"
+    shape = f"<path d='{teeth}' fill='white' {edge}/><circle cx='12' cy='12' r='3' fill='#334155'/>"
+    drawn = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>{shape}</svg>"
     return "data:image/svg+xml," + quote(drawn, safe="'/ =:")
 
 
@@ -84,8 +84,7 @@ class RatchetConsole(AirflowPlugin):
             "destination": "nav",
             "nav_top_level": True,
             "url_route": "models",
-            "icon": _icon("#52525b"),
-            "icon_dark_mode": _icon("#a1a1aa"),
+            "icon": _icon(),
         },
         {
             "name": "Model",

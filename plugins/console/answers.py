@@ -145,7 +145,7 @@ def _wrong(request: Request, error: RequestValidationError) -> Response:
 def _broken(request: Request, error: Exception) -> Response:
     """Something that nobody foresaw. Its words may hold addresses and secrets: they go to the log alone."""
     number = secrets.token_hex(4)
-    log.error("console error %s at %s", number, request.scope.get("path"), exc_info=error)
+    log.error("console error %s at %r", number, request.scope.get("path"), exc_info=error)
     text = (
         f"The console came upon an error ({type(error).__name__}). Nothing was changed by showing this page; what you "
         f"had sent may have been carried out. Look for “console error {number}” in the api-server's log, and try again."

@@ -224,6 +224,9 @@ def test_tasks_link_to_the_console(visit: Visit, planted_server: Stack) -> None:
 # -- inside ------------------------------------------------------------------------------------------------------------
 _INSIDE = """
 import json, sys
+from airflow import plugins_manager
+plugins_manager.ensure_plugins_loaded()
+loaded = set(sys.modules)
 from airflow.api_fastapi.app import init_auth_manager
 init_auth_manager()
 from fastapi.routing import APIRoute
@@ -265,6 +268,7 @@ places = {path: answers._place(Asked(path)) for path in json.loads(sys.argv[1])}
 known = facts._read()
 print(json.dumps({
     "dags": DAGS,
+    "loaded": [name for name in loaded if name.startswith(("plugins.", "include.")) or name in sys.argv[2].split()],
     "routes": routes,
     "broken": [[a.status_code, a.text, a.headers.get("x-frame-options")] for a in (once, twice)],
     "places": places,
@@ -280,6 +284,9 @@ PLACES = {
 }
 
 
+PARTS = sorted(path.stem for path in (ROOT / "plugins" / "console").glob("[a-z]*.py"))
+
+
 @pytest.fixture(scope="module")
 def inside(planted_server: Stack, visit: Visit) -> dict[str, Any]:
     """What the apps say of themselves, in a process like the api-server's."""
@@ -289,7 +296,7 @@ def inside(planted_server: Stack, visit: Visit) -> dict[str, Any]:
     failed = "/api/v2/dags/rollback/dagRuns/manual__under_way"
     visit("admin").patch(failed, json={"state": "failed"}).raise_for_status()
     done = subprocess.run(
-        [sys.executable, "-c", _INSIDE, json.dumps(list(PLACES))],
+        [sys.executable, "-c", _INSIDE, json.dumps(list(PLACES)), " ".join(PARTS)],
         env=environment(planted_server),
         cwd=ROOT,
         capture_output=True,
@@ -319,6 +326,15 @@ def test_what_breaks_is_a_page_without_its_secrets(inside: dict[str, Any]) -> No
 
 def test_links_hold_wherever_the_page_stands(inside: dict[str, Any]) -> None:
     assert inside["places"] == PLACES
+
+
+def test_only_who_is_asked_pays_for_the_pages(inside: dict[str, Any]) -> None:
+    """Every process of Airflow loads the plugins, none of which is imported twice."""
+    assert PARTS
+    parts = {name for part in PARTS for name in (part, f"plugins.console.{part}")}
+    assert not parts & set(inside["loaded"])
+    assert "plugins.console" in inside["loaded"]
+    assert not [name for name in inside["loaded"] if name.startswith(("include.loop", "include.console"))]
 
 
 def test_airflows_facts(inside: dict[str, Any]) -> None:
