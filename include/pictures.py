@@ -186,16 +186,16 @@ def spark(title: str, points: Sequence[Point | None], level: float | None = None
     seen = [x for point in known for x in point if x is not None] + ([] if level is None else [level])
     low, high = min(seen, default=0.0), max(seen, default=1.0)
     y = _scale([low, high if high > low else low + 1.0], 25, 3)
-    step = 116 / max(len(points) - 1, 1)
+    step = 146 / max(len(points) - 1, 1)
     at = [(2 + i * step, point) for i, point in enumerate(points) if point]
     upper = [(x, y(p[0] if p[2] is None else p[2])) for x, p in at]
     lower = [(x, y(p[0] if p[1] is None else p[1])) for x, p in reversed(at)]
-    parts = [] if level is None else [f'<path class="level" d="M2 {y(level):.1f}H118"/>']
+    parts = [] if level is None else [f'<path class="level" d="M2 {y(level):.1f}H148"/>']
     parts.append(f'<polygon class="band" points="{_points(upper + lower)}"/>')
     parts.append(f'<polyline class="line" points="{_points([(x, y(p[0])) for x, p in at])}"/>')
     parts += [f'<circle class="end" cx="{x:.1f}" cy="{y(p[0]):.1f}" r="2.2"/>' for x, p in at[-1:]]
     named = f'role="img" aria-label="{escape(title)}"'
-    return f'<svg class="spark" viewBox="0 0 120 28" {named}><title>{escape(title)}</title>{"".join(parts)}</svg>'
+    return f'<svg class="spark" viewBox="0 0 150 28" {named}><title>{escape(title)}</title>{"".join(parts)}</svg>'
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from include.console import order
-from include.console.view import Health, Row, Tone
+from include.console.view import Alert, Health, Row, Tone
 
 Action = Literal["", "answer", "retrain", "rollback", "thaw"]
 _STATES = {
@@ -16,6 +16,11 @@ _STATES = {
     "rollback": "Worse than before",
     "retrain": "Needs training",
     "unwatched": "Not watched yet",
+}
+_RULES = {
+    "first": "The first model must beat the naive baseline",
+    "refresh": "A refresh of the same configuration must be no worse, within a margin",
+    "changed": "A changed configuration must be better",
 }
 _PREFIXES = ("Rejected", "Healthy", "Incident", "Insufficient", "Retrain", "Roll back", "Rollback")
 _TONES: tuple[Tone, ...] = ("bad", "warn", "warn", "warn", "good", "good", "quiet")  # by order.rank
@@ -57,10 +62,23 @@ def sentence(health: Health) -> str:
 
 def unstated(reason: str) -> str:
     """A reason without the verdict that it begins with, where a pill says that."""
+    if reason.startswith("Accepted as "):
+        return reason.replace("Accepted as", "As", 1)
     begin, colon, rest = reason.partition(": ")
     if not colon or begin not in _PREFIXES or not rest:
         return reason
+    return rest if "_" in rest.split()[0] else rest[0].upper() + rest[1:]  # a name stays as it is
+
+
+def title(alert: Alert, model: str) -> str:
+    """An alert's title without the model's name, where the place says that."""
+    rest = alert.title.removeprefix(f"{model}: ")
     return rest[0].upper() + rest[1:]
+
+
+def rule(name: str) -> str:
+    """What the gate demanded, in words."""
+    return _RULES.get(name, f"Rule: {name}")
 
 
 def step(row: Row) -> Step:

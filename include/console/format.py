@@ -25,6 +25,8 @@ def number(value: float | None, unit: str = "", sign: bool = False) -> str:
     """A number with as many digits as its unit deserves. `sign`: a plus where it is positive, for differences."""
     if value is None or not isfinite(value):
         return NONE
+    if value == 0:
+        return "0"
     text = _digits(abs(value), unit)
     zero = not any(digit in text for digit in "123456789")
     if value < 0 and not zero:
@@ -116,6 +118,11 @@ def days(value: float | None) -> str:
     return f"{text} d".replace("-", "−")
 
 
+def lag(text: str | None, now: str | None) -> str:
+    """The same where the column says "behind"."""
+    return behind(text, now).removesuffix(" behind")
+
+
 def behind(text: str | None, now: str | None) -> str:
     """How far a data time lies behind another: "6 h behind", "up to date" within a minute, empty when unknown."""
     if text is None or now is None:
@@ -124,6 +131,15 @@ def behind(text: str | None, now: str | None) -> str:
     if late < 60:
         return "up to date"
     return f"{duration(late)} behind"
+
+
+def ticked(text: str) -> Markup:
+    """A sentence of the project's own, in which `names` stand between ticks."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return Markup("{}").format(text)
+    plain, code = Markup("{}"), Markup("<code>{}</code>")
+    return Markup("").join((code if i % 2 else plain).format(piece) for i, piece in enumerate(pieces))
 
 
 # -- wall time ---------------------------------------------------------------------------------------------------------

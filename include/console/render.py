@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from include.console import advice, charts, format, vega
+from include.console import advice, charts, curve, format, vega
 from include.console.view import Index, Link, Live, ModelPage, Powers, RunPage, Tone, VersionPage
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILTERS = ("number", "unit", "interval", "measured", "share", "count", "milliseconds", "rate", "duration", "days")
-_TIMES = ("behind", "ago", "exact", "wall", "data", "day")
+_TIMES = ("behind", "lag", "ticked", "ago", "exact", "wall", "data", "day")
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ def _environment() -> Environment:
     )
     found.filters.update({name: getattr(format, name) for name in (*_FILTERS, *_TIMES)})
     found.filters["frozen"] = frozenset
+    found.filters["title"] = advice.title
     found.filters["unstated"] = advice.unstated
     found.filters["segment"] = lambda text: quote(str(text), safe="")
-    found.globals.update(advice=advice, charts=charts, tag=_tag, once=lambda: uuid4().hex)
+    found.globals.update(advice=advice, charts=charts, curve=curve, tag=_tag, once=lambda: uuid4().hex)
     return found
 
 

@@ -1,5 +1,7 @@
 """Values of the console's pages, taken from a real installation after `make demo`: for tests of how they are shown."""
 
+# ruff: noqa: E501 (sentences and numbers as they are)
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -29,6 +31,7 @@ from include.console.view import (
     Row,
     RunPage,
     Step,
+    Tone,
     Traffic,
     VersionPage,
     VersionRow,
@@ -235,7 +238,7 @@ def decisions() -> list[Decision]:
     report = Link("Report of gate", "/ratchet/reports/train/demo__4_change/gate/", "report")
     airflow = Link("Airflow run", "/dags/train/runs/demo__4_change", "airflow")
     page = Link("What the run did", "runs/train/demo__4_change")
-    told = (
+    told: tuple[tuple[int, str, str, Tone, int | None, str, str, str, int], ...] = (
         (37, "monitor", "found a data incident", "bad", 2, "admin", INCIDENT.reason, "2013-04-29T18:00:00+00:00", 2),
         (35, "approval", "asked for an approval", "warn", 4, "release", "the shadow is complete: waits for an approval", "2013-04-30T00:05:10+00:00", 4),
         (34, "shadow", "shadow began", "quiet", 4, "release", "Release 3: version 4 is scored beside champion 2.", "2013-04-30T00:04:57+00:00", 4),
@@ -250,7 +253,7 @@ def decisions() -> list[Decision]:
         Decision(
             number, kind, what, tone, version, who, why, as_of, WALL - timedelta(minutes=ago), "train/demo__4_change",
             (page, report, airflow),
-        )  # type: ignore[arg-type]
+        )
         for number, kind, what, tone, version, who, why, as_of, ago in told
     ]  # fmt: skip
 
