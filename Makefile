@@ -64,7 +64,7 @@ lock: setup ## compile requirements*.txt anew from requirements*.in (needs the p
 		--custom-compile-command "make lock" --no-emit-index-url requirements-dev.in -o requirements-dev.txt
 
 screenshots: setup-dev ## pictures of the running stack into docs/img (needs Chromium)
-	@$(PY) -m scripts.screenshots
+	@$(PY) -m scripts.screenshots $(ARGS)
 
 why: setup ## where a model version comes from: make why VERSION=1; what was live when: make why AT=2026-11-21T10:00Z
 	@$(STACK) exec python -m scripts.why $(if $(VERSION),'$(VERSION)') $(if $(AT),--at '$(AT)')

@@ -1,6 +1,7 @@
 """Pictures of the running system for README and docs: `make demo`, then `make screenshots`. Needs Chromium.
 
-CHROMIUM=/path/to/chromium names another browser than the system's. Every picture stays below 300 KB.
+CHROMIUM=/path/to/chromium names another browser than the system's. Every picture stays below 300 KB. An argument takes
+only those whose names begin so: `make screenshots ARGS=console`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scripts.stack.config import Stack, from_environment, running_ports
 
 TARGET = ROOT / "docs" / "img"
 LARGEST = 300_000  # bytes
+_SUFFIX = {"light": "", "dark": "-dark"}
 # no panel stays as the last picture left it
 _FRESH = (
     "try { for (const key of Object.keys(localStorage)) if (key !== 'theme') delete localStorage[key] } catch (e) {}"
@@ -36,28 +38,30 @@ def main() -> int:
     TARGET.mkdir(parents=True, exist_ok=True)
     try:
         with browser.opened() as opened:
-            _take_all(opened, stack, read_json(story))
+            _take_all(opened, stack, read_json(story), (*sys.argv[1:], "")[0])
     except browser.NoBrowser as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _take_all(opened: Browser, stack: Stack, story: dict[str, Any]) -> None:
+def _take_all(opened: Browser, stack: Stack, story: dict[str, Any], begin: str) -> None:
+    """All pictures whose names begin so."""
     for theme in get_args(browser.Theme):
         page = browser.page(opened, theme)
         page.add_init_script(_FRESH)
         browser.log_in(page, stack)
-        dark = theme == "dark"
-        for name, (url, ready) in ({} if dark else _pictures(stack, story)).items():
-            page.goto(url, wait_until="domcontentloaded")
-            ready(page)
-            _save(page, TARGET / f"{name}.png")
-        for name, (url, height, ready) in _console(stack, story).items():
-            page.set_viewport_size({"width": browser.SIZE["width"], "height": height})
-            page.goto(url, wait_until="domcontentloaded")
-            ready(page)
-            _save(page, TARGET / f"console-{name}{'-dark' if dark else ''}.png")
+        taken = {f"console-{name}{_SUFFIX[theme]}": picture for name, picture in _console(stack, story).items()}
+        if theme == "light":
+            taken |= {
+                name: (url, browser.SIZE["height"], ready) for name, (url, ready) in _pictures(stack, story).items()
+            }
+        for name, (url, height, ready) in taken.items():
+            if name.startswith(begin):
+                page.set_viewport_size({"width": browser.SIZE["width"], "height": height})
+                page.goto(url, wait_until="domcontentloaded")
+                ready(page)
+                _save(page, TARGET / f"{name}.png")
         page.context.close()
 
 
@@ -97,7 +101,7 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
         "mlflow": (first["mlflow_run"] + "/model-metrics", _mlflow),
         "monitor": (run(looked, "measure"), _framed),
         "drift": (looked["page"].removesuffix("measure/") + "report/week/evidently.html", _still),
-        "evidently": (_project(stack), _seen("text=Drift of the score, by day")),
+        "evidently": (stack.evidently_url, _project(stack)),
         "release": (run(runs["6_release"]), _graph),
         "release-evidence": (run(runs["6_release"], "canary"), _framed),
         "rolled-back": (run(runs["7_bad_release"], "shadow"), _framed),
@@ -105,10 +109,15 @@ def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Calla
     }
 
 
-def _project(stack: Stack) -> str:
+def _project(stack: Stack) -> Callable[[Page], None]:
     """Evidently's dashboard of the first project."""
-    projects = httpx.get(f"{stack.evidently_url}/api/projects", timeout=30, trust_env=False).raise_for_status().json()
-    return f"{stack.evidently_url}/projects/{projects[0]['id']}"
+
+    def ready(page: Page) -> None:
+        found = httpx.get(f"{stack.evidently_url}/api/projects", timeout=30, trust_env=False).raise_for_status().json()
+        page.goto(f"{stack.evidently_url}/projects/{found[0]['id']}")
+        _seen("text=Drift of the score, by day")(page)
+
+    return ready
 
 
 def _seen(selector: str) -> Callable[[Page], None]:
