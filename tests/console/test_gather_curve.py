@@ -91,7 +91,8 @@ def test_pooled_days_are_metrics_own_mean_and_interval(settings: Settings) -> No
     rng, days = np.random.default_rng(1), [f"2013-01-{n:02d}" for n in range(3, 13)]
     losses, counts = rng.uniform(0.3, 0.7, 10), rng.integers(500, 1000, 10)
     rows = (
-        stated(d, "2013-01-15", flights=int(n), log_loss=float(v)) for d, n, v in zip(days, counts, losses, strict=True)
+        stated(d, "2013-01-15", flights=1000, labelled=int(n), log_loss=float(v))
+        for d, n, v in zip(days, counts, losses, strict=True)
     )
     keep(settings, "a", *rows)
     *_, last = curve.days(settings, MODEL, CHAMPION)

@@ -201,6 +201,14 @@ def test_a_version_tells_its_whole_story(one: Settings) -> None:
     ]
 
 
+def test_looks_that_found_something_belong_to_a_versions_story(one: Settings) -> None:
+    looks = [d for d in version.page(one, OURS, 1, WALL).decisions if d.kind == "monitor"]
+    assert [(d.what, d.version, d.as_of) for d in looks] == [
+        ("asked for a training", 1, planted.as_of(27)),
+        ("asked for a training", 1, planted.as_of(13)),
+    ]
+
+
 def test_a_request_says_who_asked_for_a_version(one: Settings) -> None:
     ledger = book.connect(one.ledger_url)
     book.request_retrain(ledger, OURS, planted.as_of(59), "a new carrier", "ada", "monitor/x")

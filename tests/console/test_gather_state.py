@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from include import pages
+from include.console.view import Airflow, Gap
 from include.files import write_json
-from include.loop.console import state
+from include.loop.console import model, models, state
 from include.release import ledger as book
 from include.release import releases
 from include.release.ledger import Decision
@@ -86,3 +88,35 @@ def test_where_nothing_is_there_is_one_too(empty: Settings) -> None:
     before = state.fingerprint(empty)
     planted.plant(empty, days=3)
     assert state.fingerprint(empty) != before
+
+
+def test_pages_made_at_the_same_time_while_looks_come_in_are_whole(empty: Settings) -> None:
+    planted.plant(empty, planted.names(3), days=30)
+    done, wrong = threading.Event(), list[Exception | Gap]()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                found = models.index(empty, Airflow(), planted.WALL)
+                found_model = model.page(empty, OURS, Airflow(), planted.WALL)
+            except Exception as error:
+                wrong.append(error)
+                return
+            wrong.extend(gap for gap in (*found.gaps, *found_model.gaps) if gap.what != "MLflow")
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    ledger = book.connect(empty.ledger_url)
+    for number in range(30, 45):
+        state_ = "incident" if number % 2 else "healthy"
+        about = (OURS, "monitor", "ada", planted.SENTENCES[state_], planted.as_of(number), 1, f"monitor/n{number}")
+        book.record(ledger, Decision(f"n{number}", *about, {"state": state_}))
+        keep(empty, str(number), stated(planted.as_of(number - 1)[:10], planted.as_of(number)[:10]))
+    done.set()
+    for reader in readers:
+        reader.join(60)
+    assert {gap for gap in wrong if not isinstance(gap, Gap) or gap.what != "drift and slices"} == set()
+    row = next(row for row in models.index(empty, Airflow(), planted.WALL).rows if row.ours)
+    assert (row.health.state, row.health.as_of) == ("healthy", planted.as_of(44))
+    assert row.days[-1].day == planted.as_of(43)[:10]

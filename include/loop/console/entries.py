@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
-from bisect import bisect_right, insort
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -26,8 +24,10 @@ from include.release.tables import retrain_requests as requests
 from include.settings import Settings
 
 _OVERLAP = 200  # entries that are read again: on PostgreSQL a lower id may be committed after a higher one
+# by the first seven letters of the verdict's sentence
 _STATES = {"Healthy": "healthy", "Insuffi": "insufficient", "Inciden": "incident", "Roll ba": "rollback"}
-_STATES |= {"Retrain": "retrain"}  # by the first seven letters of the verdict's sentence
+_STATES |= {"Retrain": "retrain"}
+_HEALTHY = decisions.c.reason.like("Healthy%")
 _SHORT = [c for c in decisions.c if c.name not in ("evidence", "evidence_hash", "key")]
 
 
@@ -59,14 +59,20 @@ class Move:
     at: datetime
 
 
-@dataclass
+@dataclass(frozen=True)
 class Known:
-    """What is held of a ledger. Lists only grow."""
+    """What is held of a ledger at one moment; nothing in it changes, what is entered later makes another one.
+    `seen`: the newest entry. By model: looks in the order of data time, deployments in the order of generations."""
 
     seen: int = 0
-    models: set[str] = field(default_factory=set)
-    looks: dict[str, list[Look]] = field(default_factory=dict)
-    moves: dict[str, list[Move]] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
+    looks: Mapping[str, Sequence[Look]] = field(default_factory=dict)
+    moves: Mapping[str, Sequence[Move]] = field(default_factory=dict)
+
+
+@dataclass
+class _Held:
+    known: Known = field(default_factory=Known)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -93,49 +99,54 @@ def _engine(url: str, identity: int) -> sa.Engine:  # noqa: ARG001 — a file th
 
 
 @lru_cache(maxsize=8)
-def _known(ledger: sa.Engine) -> Known:  # noqa: ARG001 — one for each
-    return Known()
+def _held(ledger: sa.Engine) -> _Held:  # noqa: ARG001 — one for each
+    return _Held()
 
 
 def known(ledger: sa.Engine) -> Known:
     """What is held of a ledger, with what was entered meanwhile."""
-    held = _known(ledger)
+    held = _held(ledger)
     with held.lock, reader(ledger) as connection:
-        newest = connection.scalar(sa.select(sa.func.max(decisions.c.id))) or 0
-        if newest != held.seen:
-            if newest < held.seen:  # another database took its place
-                held.models, held.looks, held.moves, held.seen = set(), {}, {}, 0
-            _grow(connection, held, held.seen - _OVERLAP)
-            held.seen = newest
-    return held
+        newest = int(connection.scalar(sa.select(sa.func.max(decisions.c.id))) or 0)
+        before = held.known if newest >= held.known.seen else Known()  # fewer: another database took its place
+        if newest != before.seen:
+            before = _grown(connection, before, newest)
+        held.known = before
+        return before
 
 
-def _grow(connection: sa.Connection, held: Known, after: int) -> None:
-    held.models |= set(connection.scalars(sa.select(decisions.c.model).distinct().where(decisions.c.id > after)))
+def _grown(connection: sa.Connection, before: Known, newest: int) -> Known:
+    after = before.seen - _OVERLAP
+    models = set(connection.scalars(sa.select(decisions.c.model).distinct().where(decisions.c.id > after)))
+    looks: dict[str, set[Look]] = {}
+    for model, look in _looks(connection, after):
+        looks.setdefault(model, set(before.looks.get(model, ()))).add(look)
+    moves: dict[str, dict[int, Move]] = {}
+    for model, move in _moves(connection, after):
+        moves.setdefault(model, {old.generation: old for old in before.moves.get(model, ())})[move.generation] = move
+    return Known(
+        newest,
+        before.models | models,
+        {**before.looks, **{model: tuple(sorted(some)) for model, some in looks.items()}},
+        {**before.moves, **{model: tuple(some[n] for n in sorted(some)) for model, some in moves.items()}},
+    )
+
+
+def _looks(connection: sa.Connection, after: int) -> Iterator[tuple[str, Look]]:
     begins = sa.func.substr(decisions.c.reason, 1, 7).label("begins")
-    of = ("id", "model", "version", "as_of", "run", "recorded_at")
-    query = sa.select(*(decisions.c[name] for name in of), begins)
-    for row in connection.execute(query.where(decisions.c.kind == "monitor", decisions.c.id > after)):
+    columns = (decisions.c[name] for name in ("id", "model", "version", "as_of", "run", "recorded_at"))
+    query = sa.select(*columns, begins).where(decisions.c.kind == "monitor", decisions.c.id > after)
+    for row in connection.execute(query):
         state = _STATES.get(row.begins, "insufficient")
-        look = Look(row.as_of, row.id, state, row.version, row.run, utc(row.recorded_at))
-        looks = held.looks.setdefault(row.model, [])
-        place = bisect_right(looks, look)
-        if not place or looks[place - 1] != look:
-            looks.insert(place, look)
+        yield row.model, Look(row.as_of, row.id, state, row.version, row.run, utc(row.recorded_at))
+
+
+def _moves(connection: sa.Connection, after: int) -> Iterator[tuple[str, Move]]:
     query = sa.select(deployments, decisions.c.kind, decisions.c.as_of)
     query = query.join(decisions, decisions.c.id == deployments.c.decision).where(decisions.c.id > after)
     for row in connection.execute(query):
-        moves = held.moves.setdefault(row.model, [])
-        if any(move.generation == row.generation for move in moves[-_OVERLAP:]):
-            continue
         parts = (row.generation, row.champion, row.challenger, row.stage, row.share, row.release, row.decision)
-        insort(moves, Move(*parts, row.kind, row.as_of, utc(row.recorded_at)), key=lambda move: move.generation)
-
-
-@contextmanager
-def reading(settings: Settings) -> Iterator[sa.Connection]:
-    with reader(engine(settings)) as connection:
-        yield connection
+        yield row.model, Move(*parts, row.kind, row.as_of, utc(row.recorded_at))
 
 
 # -- decisions -----------------------------------------------------------------------------------------------------
@@ -167,7 +178,7 @@ def page(
         of.append(decisions.c.kind.in_(sorted(kinds)))
     else:
         of.append(decisions.c.kind.not_in(sorted(routine)))
-        of.append(sa.or_(decisions.c.kind != "monitor", decisions.c.reason.not_like("Healthy%")))
+        of.append(sa.or_(decisions.c.kind != "monitor", sa.not_(_HEALTHY)))
     if before is not None:
         of.append(decisions.c.id < before)
     rows = connection.execute(sa.select(*_SHORT).where(*of).order_by(decisions.c.id.desc()).limit(limit)).all()
@@ -183,8 +194,10 @@ def some(connection: sa.Connection, model: str, kinds: Collection[str], limit: i
 
 
 def of_version(connection: sa.Connection, model: str, version: int, run: str | None) -> list[Any]:
-    """The decisions about a version and those of the run that made it, newest first, without the looks at it."""
-    about = [sa.and_(decisions.c.version == version, decisions.c.kind.not_in(("monitor", "audit", "scored")))]
+    """The decisions about a version and those of the run that made it, newest first, without looks that found all
+    well."""
+    well = sa.or_(decisions.c.kind.in_(("audit", "scored")), sa.and_(decisions.c.kind == "monitor", _HEALTHY))
+    about = [sa.and_(decisions.c.version == version, sa.not_(well))]
     about += [decisions.c.run == run] if run else []
     query = sa.select(*_SHORT).where(decisions.c.model == model, sa.or_(*about)).order_by(decisions.c.id.desc())
     return list(connection.execute(query.limit(200)))

@@ -19,7 +19,7 @@ def at(settings: Settings, name: str, when: datetime) -> Live:
     nothing = Live(when, None, None, "", 0.0, None)
     try:
         ledger = entries.engine(settings)
-        moves = entries.known(ledger).moves.get(name, [])
+        moves = entries.known(ledger).moves.get(name, ())
         live = next((move for move in reversed(moves) if move.at <= when), None)
         if live is None:
             return nothing

@@ -52,7 +52,7 @@ def _page(
     gaps: list[Gap],
 ) -> ModelPage:
     settings = facts.settings
-    looks, moves = facts.known.looks.get(name, []), facts.known.moves.get(name, [])
+    looks, moves = facts.known.looks.get(name, ()), facts.known.moves.get(name, ())
     tracking = Tracking(settings)
     days = models.days(facts, name, None, gaps)
     rows = versions(facts, connection, name) if connection is not None else []
@@ -99,7 +99,7 @@ def _marks(settings: Settings, connection: sa.Connection | None, name: str) -> l
 # -- versions ------------------------------------------------------------------------------------------------------
 def versions(facts: Facts, connection: sa.Connection, name: str) -> list[VersionRow]:
     """A model's packaged versions, newest first."""
-    moves = facts.known.moves.get(name, [])
+    moves = facts.known.moves.get(name, ())
     champions = {move.champion for move in moves}
     try:
         losses = curve.overall(facts.settings, name)

@@ -53,7 +53,7 @@ def names(settings: Settings) -> list[str]:
     try:
         known = entries.known(entries.engine(settings)).models
     except (entries.NoLedger, Outdated, sa.exc.SQLAlchemyError):
-        known = set()
+        known = frozenset()
     return sorted({*registry.names(), settings.model, *known})
 
 
@@ -186,8 +186,8 @@ def _alert(told: Mapping[str, Any]) -> Alert:
 def row(facts: Facts, connection: sa.Connection | None, name: str, gaps: list[Gap]) -> Row:
     """A model as the index shows it."""
     ours = name == facts.settings.model
-    moves = facts.known.moves.get(name, [])
-    looks = facts.known.looks.get(name, [])
+    moves = facts.known.moves.get(name, ())
+    looks = facts.known.looks.get(name, ())
     champion = moves[-1].champion if moves else None
     request = facts.requests.get(name)
     planned = facts.airflow.dags.get(_RETRAIN) if ours else None
@@ -242,7 +242,7 @@ def health(settings: Settings, looks: Sequence[Look]) -> Health:
 
 def days(facts: Facts, name: str, last: int | None, gaps: list[Gap]) -> Sequence[Day]:
     try:
-        return curve.days(facts.settings, name, facts.known.moves.get(name, []), last)
+        return curve.days(facts.settings, name, facts.known.moves.get(name, ()), last)
     except Exception as error:  # deltalake raises several kinds for a table that is broken
         gaps.append(Gap("performance", f"the lake's table cannot be read ({type(error).__name__}: {error})"))
         return ()

@@ -32,7 +32,7 @@ def page(settings: Settings, name: str, number: int, wall: datetime) -> VersionP
             raise Unknown(f"version {number} of {name} is not known: the ledger does not answer") from error
         if found is None:
             raise Unknown(f"the ledger holds no packaged version {number} of {name}")
-        moves = facts.known.moves.get(name, [])
+        moves = facts.known.moves.get(name, ())
         models.days(facts, name, None, gaps)  # what its log loss is of
         return _page(settings, connection, found, moves, gaps)
 
@@ -50,7 +50,7 @@ def _page(
     rows = entries.of_version(connection, name, number, run)
     evidence = _evidence(settings, rows, run, tracking)
     if evidence is None:
-        gaps.append(Gap("the gate's evidence", "no gate of this project has seen this version"))
+        gaps.append(Gap("the gate's evidence", "no gate has seen this version"))
     made = trained.manifest(settings, run, entry.mlflow_run, tracking)
     url = tracking.run_url(entry.mlflow_run, kept.beside(settings, run, "log", "links.json"))
     mlflow = Link("MLflow run", url, "outside") if url else None
