@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from include.files import read_json
+from include.release import ledger as book
 from include.settings import ROOT
 from scripts import browser
 from scripts.stack.config import Stack, from_environment, running_ports
@@ -23,6 +25,7 @@ from scripts.stack.config import Stack, from_environment, running_ports
 TARGET = ROOT / "docs" / "img"
 LARGEST = 300_000  # bytes
 _SUFFIX = {"light": "", "dark": "-dark"}
+_TOLD = ("gate", "champion", "promotion", "rollback", "monitor")  # kinds of decisions that the timeline shows
 # no panel stays as the last picture left it
 _FRESH = (
     "try { for (const key of Object.keys(localStorage)) if (key !== 'theme') delete localStorage[key] } catch (e) {}"
@@ -73,11 +76,19 @@ def _console(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, int, C
     waiting = runs["9_release"]["version"] if "9_release" in runs else story["live"]["champion"]
     return {
         "models": (f"{stack.url}/plugin/models", 620, _drawn("Models")),
-        "model": (framed, 1900, _drawn("Models")),
+        "model": (framed, 1000, _drawn("Models")),
+        "timeline": (f"{framed}?{_until_broken(stack, model)}", 1400, _at_the_curve),
         "version": (f"{framed}/versions/{waiting}", 1300, _drawn("Models")),
         "outcome": (refused, 1000, _drawn("Outcome")),
         "action": (framed, 800, _opened_action),
     }
+
+
+def _until_broken(stack: Stack, model: str) -> str:
+    """The query for the decisions that matter, up to the look at the broken feed."""
+    history = book.history(book.connect(stack.settings.ledger_url), model)
+    looked = [row["id"] for row in history if row["kind"] == "monitor" and "8_broken" in row["run"]]
+    return urlencode({"before": max(looked) + 1, "kind": _TOLD}, doseq=True)
 
 
 def _pictures(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, Callable[[Page], None]]]:
@@ -162,6 +173,13 @@ def _drawn(title: str) -> Callable[[Page], None]:
     return ready
 
 
+def _at_the_curve(page: Page) -> None:
+    """The week that went wrong: the curve, and below it what was decided."""
+    _drawn("Models")(page)
+    page.frame_locator("iframe[title=Models]").locator("#curve").evaluate("it => it.scrollIntoView()")
+    _still(page)
+
+
 def _opened_action(page: Page) -> None:
     """The form of the rollback, filled in."""
     _drawn("Models")(page)
@@ -187,12 +205,12 @@ def _still(page: Page) -> None:
 
 
 def _save(page: Page, path: Path) -> None:
-    """Save the window's picture; where it is too large for the repository, as a half-size one."""
+    """Save the window's picture; where it is too large for the repository, with fewer colours."""
     page.screenshot(path=path)
     if path.stat().st_size > LARGEST:
-        page.screenshot(
-            path=path, clip={"x": 0, "y": 0, "width": browser.SIZE["width"], "height": browser.SIZE["height"] // 2}
-        )
+        with Image.open(path) as picture:
+            fewer = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        fewer.save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} KB")
 
 
