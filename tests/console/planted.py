@@ -139,7 +139,8 @@ def _training(settings: Settings, rows: _Rows, model: _Model, number: int, at: d
 
     def enter(kind: str, reason: str, version: int | None = None, by: str = "", **kept: Any) -> int:
         about = (version, at + timedelta(minutes=next(minutes)))
-        return _enter(rows, model, kind, reason, by or run, number, about, kept, actor="admin" if not by else "release")
+        actor = "ada" if kind == "approved" else "release" if by else "admin"
+        return _enter(rows, model, kind, reason, by or run, number, about, kept, actor)
 
     enter("training", "the champion is 14 days old. It is training 1 of 6 allowed in 30 days.", request=None)
     accepted = fate != "refused"

@@ -80,7 +80,7 @@ def test_decisions_are_told_in_words_with_the_way_to_their_evidence(one: Setting
     ]
     approved = told["approved", "approved"]
     assert (approved.actor, approved.tone, approved.links[-1].href) == (
-        "release",
+        "ada",
         "good",
         f"models/{OURS}/versions/{approved.version}",
     )

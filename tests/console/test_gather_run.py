@@ -104,6 +104,12 @@ def test_runs_of_other_dags(one: Settings, name: str, begins: str, tone: str) ->
     assert (found.tone, found.lineage, found.evidence) == (tone, [], None)
 
 
+def test_a_rollback_by_a_person_is_told_in_their_words(one: Settings) -> None:
+    enter(one, "rollback/b1", "rollback", "back from version 4 to 2: it is too sure", 2)
+    found = run.page(one, "rollback", "b1", WALL)
+    assert (found.outcome, found.version) == ("Back from version 4 to 2: it is too sure", 2)
+
+
 def test_a_freeze_and_a_run_that_left_only_pages(one: Settings) -> None:
     enter(one, "freeze/f1", "freeze", "holidays")
     assert run.page(one, "freeze", "f1", WALL).outcome == "Frozen: holidays"

@@ -163,7 +163,7 @@ def _outcome(
     row = decisive[-1]
     told = words.decision(settings, row, search=False)
     if row.kind in _WHOLE:
-        return str(row.reason), told.tone
+        return f"{row.reason[:1].upper()}{row.reason[1:]}", told.tone
     number = f" (version {row.version})" if row.version is not None else ""
     return f"{told.what[:1].upper()}{told.what[1:]}{number}: {row.reason}", told.tone
 
