@@ -70,6 +70,11 @@ def unstated(reason: str) -> str:
     return rest if "_" in rest.split()[0] else rest[0].upper() + rest[1:]  # a name stays as it is
 
 
+def alerts(row: Row) -> list[Alert]:
+    """The open alerts, without the one that says what the open question asks."""
+    return [alert for alert in row.alerts if not (row.question and "waits for an approval" in alert.title)]
+
+
 def title(alert: Alert, model: str) -> str:
     """An alert's title without the model's name, where the place says that."""
     rest = alert.title.removeprefix(f"{model}: ")

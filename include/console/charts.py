@@ -12,6 +12,7 @@ from include.console.format import number
 from include.console.vegalite import Spec
 from include.console.view import Day, Drift, Number
 
+_SHOWN = 12  # slices; the table has all
 _SIDES = ("challenger", "champion", "naive")
 
 
@@ -49,7 +50,7 @@ def slices(rows: Sequence[tuple[str, str, int, Number]], title: str) -> Spec:
             "flights": flights,
             "side": "worse" if (found.low or 0) > 0 else "unclear" if (found.high or 0) > 0 else "better",
         }
-        for by, value, flights, found in rows
+        for by, value, flights, found in rows[:_SHOWN]
     ]
     y = {"field": "slice", "type": "nominal", "sort": None, "title": None, "axis": {"minExtent": 110, "maxExtent": 110}}
     colour = {
@@ -186,9 +187,9 @@ def drift(rows: Sequence[Drift]) -> Spec:
     }
 
 
-def scores(rows: Sequence[tuple[str, str, Mapping[str, Number]]], metric: str = "log_loss") -> Spec | None:
+def scores(rows: Sequence[tuple[str, str, Mapping[str, Number]]], metric: str = "log loss") -> Spec | None:
     """One metric of all sides with intervals; None when it was not measured."""
-    found = next((sides for name, _, sides in rows if name == metric), None)
+    found = next((sides for name, _, sides in rows if name.replace("_", " ") == metric), None)
     if not found:
         return None
     values: list[Spec] = [
@@ -203,9 +204,9 @@ def scores(rows: Sequence[tuple[str, str, Mapping[str, Number]]], metric: str = 
     ]
     tooltip = [
         {"field": "side", "type": "nominal", "title": "Side"},
-        {"field": "told", "type": "nominal", "title": metric.replace("_", " ")},
+        {"field": "told", "type": "nominal", "title": metric},
     ]
-    x = {"type": "quantitative", "title": metric.replace("_", " "), "scale": {"zero": False}}
+    x = {"type": "quantitative", "title": metric, "scale": {"zero": False}}
     y = {"field": "side", "type": "nominal", "sort": None, "title": None, "axis": {"minExtent": 76, "maxExtent": 76}}
     return vl.base() | {
         "width": "container",

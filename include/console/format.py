@@ -142,6 +142,25 @@ def ticked(text: str) -> Markup:
     return Markup("").join((code if i % 2 else plain).format(piece) for i, piece in enumerate(pieces))
 
 
+def prose(text: str) -> Markup:
+    """Paragraphs and tables with bars, as questions of `release` have them: the little of Markdown that is needed."""
+    return Markup("").join(_block(block.splitlines()) for block in text.strip().split("\n\n") if block.strip())
+
+
+def _block(lines: list[str]) -> Markup:
+    if not all(line.strip().startswith("|") for line in lines):
+        return Markup("<p>{}</p>").format(ticked(" ".join(lines)))
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+    head, *body = [row for row in rows if any(cell.strip("-: ") for cell in row)] or [[]]
+    top = Markup("").join(Markup('<th scope="col">{}</th>').format(cell) for cell in head)
+    cells = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(ticked(cell)) for cell in row))
+        for row in body
+    )
+    shown = '<table><caption class="hidden">{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+    return Markup(shown).format("Checks", top, cells)  # noqa: S704 (a constant)
+
+
 # -- wall time ---------------------------------------------------------------------------------------------------------
 def ago(at: datetime, now: datetime) -> str:
     """console.js says the same as time goes on: change both."""

@@ -21,7 +21,7 @@ from include.console.view import Index, Link, Live, ModelPage, Powers, RunPage, 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILTERS = ("number", "unit", "interval", "measured", "share", "count", "milliseconds", "rate", "duration", "days")
-_TIMES = ("behind", "lag", "ticked", "ago", "exact", "wall", "data", "day")
+_TIMES = ("behind", "lag", "ticked", "prose", "ago", "exact", "wall", "data", "day")
 
 
 @dataclass(frozen=True)
