@@ -52,7 +52,7 @@ def slices(rows: Sequence[tuple[str, str, int, Number]], title: str) -> Spec:
         }
         for by, value, flights, found in rows[:_SHOWN]
     ]
-    y = {"field": "slice", "type": "nominal", "sort": None, "title": None, "axis": {"minExtent": 110, "maxExtent": 110}}
+    y = {"field": "slice", "type": "nominal", "sort": None, "title": None, "axis": {"minExtent": 115, "maxExtent": 115}}
     colour = {
         "field": "side",
         "type": "nominal",
@@ -67,6 +67,7 @@ def slices(rows: Sequence[tuple[str, str, int, Number]], title: str) -> Spec:
     x = {"type": "quantitative", "title": title, "axis": {"tickCount": 6}}
     return vl.base() | {
         "width": "container",
+        "usermeta": {"axis": 150},
         "height": {"step": 24},
         "data": {"values": values},
         "encoding": {"y": y, "color": colour, "tooltip": tooltip},
@@ -139,6 +140,8 @@ def calibration(sides: Mapping[str, Sequence[tuple[float, Number]]]) -> Spec:
 
 def drift(rows: Sequence[Drift]) -> Spec:
     """How far each feature has moved over how much it matters: what is above and to the right deserves a look."""
+    if not any(row.importance for row in rows):
+        return _moved(rows)
     known = [row for row in rows if vl.finite(row.psi) is not None and vl.finite(row.importance) is not None]
     worst = {row.feature for row in known[:8]}
     values: list[Spec] = [
@@ -187,6 +190,27 @@ def drift(rows: Sequence[Drift]) -> Spec:
     }
 
 
+def _moved(rows: Sequence[Drift]) -> Spec:
+    """How far the features have moved, where nobody knows how much they matter."""
+    furthest = sorted(rows, key=lambda row: -(vl.finite(row.psi) or 0))[:_SHOWN]
+    y = {
+        "field": "feature",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"minExtent": 130, "maxExtent": 130},
+    }
+    x = {"field": "psi", "type": "quantitative", "title": "drift against training (PSI)", "axis": {"tickCount": 5}}
+    return vl.base() | {
+        "width": "container",
+        "height": {"step": 20},
+        "usermeta": {"axis": 160},
+        "data": {"values": [{"feature": row.feature, "psi": vl.finite(row.psi)} for row in furthest]},
+        "mark": {"type": "bar", "color": "var(--one)"},
+        "encoding": {"x": x, "y": y},
+    }
+
+
 def scores(rows: Sequence[tuple[str, str, Mapping[str, Number]]], metric: str = "log loss") -> Spec | None:
     """One metric of all sides with intervals; None when it was not measured."""
     found = next((sides for name, _, sides in rows if name.replace("_", " ") == metric), None)
@@ -210,6 +234,7 @@ def scores(rows: Sequence[tuple[str, str, Mapping[str, Number]]], metric: str = 
     y = {"field": "side", "type": "nominal", "sort": None, "title": None, "axis": {"minExtent": 76, "maxExtent": 76}}
     return vl.base() | {
         "width": "container",
+        "usermeta": {"axis": 105},
         "height": {"step": 26},
         "data": {"values": values},
         "encoding": {"y": y, "color": _sides(list(found)), "tooltip": tooltip},

@@ -6,6 +6,7 @@ A wall time is shown relative to now, with the exact one in its title; a data ti
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from math import isfinite
 
@@ -15,6 +16,7 @@ from include import times
 from include.console.view import Number
 
 NONE = "–"
+_ISO = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00)")
 _COUNTS = {"faults", "rows", "models", "flights", "requests", "files", "bytes", "features", "predictions", "looks"}
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -134,12 +136,21 @@ def behind(text: str | None, now: str | None) -> str:
 
 
 def ticked(text: str) -> Markup:
-    """A sentence of the project's own, in which `names` stand between ticks."""
+    """A sentence of the project's own: `names` stand between ticks, data times in their one form."""
     pieces = text.split("`")
     if len(pieces) % 2 == 0:
+        return _timed(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(piece) if i % 2 else _timed(piece) for i, piece in enumerate(pieces))
+
+
+def _timed(text: str) -> Markup:
+    """Text in which a data time in its one form (see include.times) is shown as one."""
+    pieces = _ISO.split(text)
+    try:
+        return Markup("").join(data(piece) if i % 2 else Markup("{}").format(piece) for i, piece in enumerate(pieces))
+    except ValueError:  # a 31st of February: somebody's own words
         return Markup("{}").format(text)
-    plain, code = Markup("{}"), Markup("<code>{}</code>")
-    return Markup("").join((code if i % 2 else plain).format(piece) for i, piece in enumerate(pieces))
 
 
 def prose(text: str) -> Markup:

@@ -1,8 +1,9 @@
 """What the Vega-Lite specs of all charts share.
 
 Colours are the page's own CSS variables, so that a chart follows dark and light without being drawn again. A width of
-"container" is filled in by console.js, for Vega-Lite knows no such width for charts below one another. Times in
-tooltips are texts: Vega would write them in the reader's time zone.
+"container" is filled in by console.js, for Vega-Lite knows no such width for charts below one another: that of the
+chart's place less `usermeta.axis` (60), which stands left and right of its plot. Times in tooltips are texts: Vega
+would write them in the reader's time zone.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ SPECS: dict[str, Callable[[], Spec | None]] = {
     "slices": lambda: charts.slices(views.slices(), "difference"),
     "calibration": lambda: charts.calibration(views.evidence().calibration),
     "drift": lambda: charts.drift(views.drift()),
+    "drift alone": lambda: charts.drift([replace(row, importance=None) for row in views.drift()]),
     "scores": lambda: charts.scores(views.evidence().scores),
 }
 measure = st.floats(allow_nan=True, allow_infinity=True)

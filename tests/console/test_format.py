@@ -120,6 +120,23 @@ def test_ticks_make_code_and_nothing_else(text: str) -> None:
     assert "<" not in shown.replace("<code>", "").replace("</code>", "")
 
 
+def test_a_data_time_within_a_sentence_is_shown_as_one() -> None:
+    assert '<time class="data"' in format.ticked("by monitor, as of 2013-04-26T06:30:00+00:00: surprise")
+    assert format.ticked("2013-02-31T00:00:00+00:00") == "2013-02-31T00:00:00+00:00"
+
+
+def test_a_question_has_its_paragraphs_and_its_table() -> None:
+    shown = format.prose("It holds.\n\n| check | value |\n| --- | --- |\n| loss | <b> |\n\nApprove `it`?")
+    assert shown.startswith("<p>It holds.</p><table>")
+    assert "<td>loss</td><td>&lt;b&gt;</td>" in shown
+    assert shown.endswith("<p>Approve <code>it</code>?</p>")
+
+
+@given(st.text("|-: ab\n<`", max_size=60))
+def test_any_question_can_be_shown(text: str) -> None:
+    assert "<b" not in format.prose(text)
+
+
 def test_time_passes() -> None:
     assert format.ago(NOW - timedelta(minutes=4, seconds=40), NOW) == "4 min ago"
     assert format.ago(NOW + timedelta(hours=11), NOW) == "in 11 h"

@@ -100,6 +100,32 @@ HEALTHY = Health(
     "2013-04-30T00:00:00+00:00",
     WALL - timedelta(minutes=1),
     "monitor/check_mended",
+    (
+        {
+            "name": "level_accuracy",
+            "kind": "level",
+            "fired": True,
+            "persistent": True,
+            "value": 0.0996,
+            "interval": None,
+            "threshold": 0.05,
+            "unit": "share below training's",
+            "reason": "accuracy is 70.4%, 78.2% in training",
+        },
+        {
+            "name": "age",
+            "kind": "trigger",
+            "fired": False,
+            "persistent": False,
+            "value": 3.73,
+            "interval": None,
+            "threshold": 21.0,
+            "unit": "days",
+            "reason": "the champion is 3.7 days old",
+        },
+    ),
+    "2013-04-30T00:00:00+00:00",
+    WALL - timedelta(minutes=1),
 )
 INCIDENT = Health(
     "incident",
@@ -108,6 +134,8 @@ INCIDENT = Health(
     "2013-04-29T18:00:00+00:00",
     WALL - timedelta(minutes=7),
     "monitor/demo__8_broken",
+    since="2013-04-29T18:00:00+00:00",
+    since_at=WALL - timedelta(minutes=7),
 )
 RETRAIN = Health(
     "retrain",
@@ -366,10 +394,10 @@ def evidence(accepted: bool = False) -> Evidence:
         Check("size", True, "Size of the model's bundle: 0.00768 MB, within 20 MB.", 0.00768, None, 20.0, "MB"),
     ]  # fmt: skip
     scores = [
-        ("log_loss", "nats", {"challenger": Number(0.6012, 0.4711, 0.7313, "nats"), "champion": Number(0.6038, 0.4748, 0.7328, "nats"), "naive": Number(0.6122, 0.5518, 0.6726, "nats")}),
-        ("brier", "", {"challenger": Number(0.2071, 0.1512, 0.263), "champion": Number(0.2083, 0.1528, 0.2638), "naive": Number(0.2122, 0.1822, 0.2422)}),
-        ("auc", "", {"challenger": Number(0.7011, 0.6521, 0.7501), "champion": Number(0.6994, 0.6493, 0.7495), "naive": Number(0.5961, 0.5514, 0.6408)}),
-        ("bias", "", {"challenger": Number(-0.1099, -0.1977, -0.022), "champion": Number(-0.1131, -0.2011, -0.0251), "naive": Number(-0.0901, -0.1512, -0.029)}),
+        ("log loss", "nats", {"challenger": Number(0.6012, 0.4711, 0.7313, "nats"), "champion": Number(0.6038, 0.4748, 0.7328, "nats"), "naive": Number(0.6122, 0.5518, 0.6726, "nats")}),
+        ("Brier score", "", {"challenger": Number(0.2071, 0.1512, 0.263), "champion": Number(0.2083, 0.1528, 0.2638), "naive": Number(0.2122, 0.1822, 0.2422)}),
+        ("area under the ROC curve", "", {"challenger": Number(0.7011, 0.6521, 0.7501), "champion": Number(0.6994, 0.6493, 0.7495), "naive": Number(0.5961, 0.5514, 0.6408)}),
+        ("mean prediction minus base rate", "", {"challenger": Number(-0.1099, -0.1977, -0.022), "champion": Number(-0.1131, -0.2011, -0.0251), "naive": Number(-0.0901, -0.1512, -0.029)}),
     ]  # fmt: skip
     observed = ((0.05, 0.0811), (0.1, 0.1822), (0.16, 0.2711), (0.24, 0.3802), (0.35, 0.4733), (0.52, 0.6622))
     calibration = {
