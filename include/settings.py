@@ -50,7 +50,7 @@ class Retention(BaseModel):
     leftovers: Days = 2  # hidden work of processes that were killed
     vacuum: Days = 30  # files that no version younger than this, or pinned, refers to
     predictions: Days | None = None  # days of data time; None: for ever
-    compact_files: int = Field(default=20, ge=2)  # of a table's day, from which on they become one
+    compact_files: int = Field(default=4, ge=2)  # of a table's day, from which on they become one
     unused_days: Days = 28  # of data time: a model that predicted nothing for as long is reported
 
     @model_validator(mode="after")
