@@ -37,7 +37,7 @@ def number(value: float | None, unit: str = "", sign: bool = False) -> str:
 
 
 def _digits(size: float, unit: str) -> str:
-    if unit in _COUNTS or size >= 1000:
+    if (unit in _COUNTS and size == int(size)) or size >= 1000:
         return f"{size:,.0f}"
     if unit == "share":
         return f"{size:.1%}"

@@ -176,9 +176,11 @@ QUESTION = Question(
     WALL - timedelta(minutes=4),
 )
 SHADOW = Progress(
-    4, "shadow", 0.42, "252 of 600 labelled flights", 252, 600, WALL - timedelta(minutes=3), NOW, f"release/{RELEASE}"
+    4, "shadow", 0.0, "252 of 600 labelled flights", 252, 600, WALL - timedelta(minutes=3), NOW, f"release/{RELEASE}"
 )
-APPROVAL = replace(SHADOW, stage="approval", share=1.0, text="the shadow is complete: waits for an approval", done=634)
+APPROVAL = replace(
+    SHADOW, stage="approval", share=0.0, text="the shadow is complete: waits for an approval", done=634, of=500
+)
 FROZEN = Frozen("ada", "quarter's end: nothing moves before 2 December", WALL - timedelta(hours=5))
 
 

@@ -8,6 +8,10 @@
   const framed = window.parent !== window;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+  function write(place, text) {
+    if (place.textContent !== text) place.textContent = text; // what is the same is not announced again
+  }
+
   // -- theme: Airflow's, which it keeps as a class of its <html>; else as it stores it; else the system's ------------
   function theme() {
     try {
@@ -23,24 +27,20 @@
   }
 
   function dress() {
-    const found = theme();
-    if (found) document.documentElement.dataset.theme = found;
-    else delete document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = theme(); // empty: the system's
   }
 
   dress();
+  addEventListener("storage", dress);
   try {
-    if (framed) {
-      const watched = { attributes: true, attributeFilter: ["class"] };
-      new MutationObserver(dress).observe(window.parent.document.documentElement, watched);
-    }
-    addEventListener("storage", dress);
+    const watched = { attributes: true, attributeFilter: ["class"] };
+    if (framed) new MutationObserver(dress).observe(window.parent.document.documentElement, watched);
   } catch {
     /* as above */
   }
 
   // -- wall times: as format.ago says them ----------------------------------------------------------------------------
-  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]; // prettier-ignore
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
   function ago(seconds) {
     const size = Math.abs(seconds);
@@ -50,10 +50,9 @@
     return seconds > 0 ? `${text} ago` : `in ${text}`;
   }
 
-  function tick(root = document) {
-    for (const time of all("time.wall", root)) {
-      const text = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
-      if (time.textContent !== text) time.textContent = text;
+  function tick() {
+    for (const time of all("time.wall")) {
+      write(time, ago((Date.now() - Date.parse(time.dateTime)) / 1000));
     }
   }
 
@@ -109,28 +108,38 @@
     }
   }
 
+  // what is new on the page comes to life
+  function enliven() {
+    if (navigator.clipboard) all(".copy").forEach((button) => (button.hidden = false));
+    all("[data-chart]").forEach((chart) => sizes.observe(chart));
+    tick();
+    filter();
+  }
+
   const sizes = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
-  const charts = (root = document) => all("[data-chart]", root).forEach((chart) => sizes.observe(chart));
 
   // -- live parts: the same page again, only if it changed; what differs is put in, what someone does is left alone ----
   let etag;
   let failures = 0;
+  let ended = false;
   let seen = Date.now();
 
   function pulse() {
     const place = document.getElementById("pulse");
     place.hidden = false;
     place.classList.toggle("late", failures > 0);
-    const text = failures ? `no answer since ${ago((Date.now() - seen) / 1000)}; trying again` : "live";
-    const told = document.getElementById("pulse-text");
-    if (told.textContent !== text) told.textContent = text;
+    let text = failures ? `no answer since ${ago((Date.now() - seen) / 1000)}; trying again` : "live";
+    if (ended) text = "your session has ended: log in to Airflow again";
+    write(document.getElementById("pulse-text"), text);
   }
 
   async function look() {
     if (!document.hidden) {
       try {
         const headers = etag ? { "If-None-Match": etag } : {};
-        const answer = await fetch(location.href, { headers, cache: "no-store", redirect: "error" });
+        const patience = AbortSignal.timeout(LATEST);
+        const answer = await fetch(location.href, { headers, cache: "no-store", redirect: "error", signal: patience });
+        ended = answer.status === 401;
         if (answer.status !== 304) {
           if (!answer.ok) throw new Error(`answered ${answer.status}`);
           swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
@@ -147,16 +156,15 @@
   }
 
   function swap(fresh) {
-    const parts = all("[data-live]", fresh);
-    for (const part of parts) {
+    for (const part of all("[data-live]", fresh)) {
       const old = document.getElementById(part.id);
       if (old) morph(old, part);
     }
-    tick();
-    charts();
-    filter();
+    enliven();
   }
 
+  const ours = (node, name) =>
+    (name === "open" && node.nodeName === "DETAILS") || (name === "hidden" && node.matches("[data-filter], .copy"));
   const named = (node) => (node.nodeType === 1 ? `${node.nodeName}#${node.id}` : `${node.nodeType}`);
 
   function morph(old, fresh) {
@@ -165,7 +173,7 @@
       return;
     }
     if (old.matches("input, textarea, select, time.wall")) {
-      if (old.dateTime && old.dateTime !== fresh.dateTime) replace(old, fresh);
+      if (old.dateTime && old.dateTime !== fresh.dateTime) old.replaceWith(document.importNode(fresh, true));
       return; // what is being typed stays; a time ticks by itself
     }
     if (old.hasAttribute("data-chart")) {
@@ -176,11 +184,10 @@
       return;
     }
     for (const { name } of [...old.attributes]) {
-      const ours = (name === "open" && old.nodeName === "DETAILS") || (name === "hidden" && old.matches("[data-filter], .copy"));
-      if (!ours && !fresh.hasAttribute(name)) old.removeAttribute(name);
+      if (!fresh.hasAttribute(name) && !ours(old, name)) old.removeAttribute(name);
     }
     for (const { name, value } of [...fresh.attributes]) {
-      if (old.getAttribute(name) !== value && !(name === "hidden" && old.matches("[data-filter], .copy"))) old.setAttribute(name, value);
+      if (old.getAttribute(name) !== value && !ours(old, name)) old.setAttribute(name, value);
     }
     children(old, fresh);
   }
@@ -208,21 +215,16 @@
     }
   }
 
-  function replace(old, fresh) {
-    old.replaceWith(document.importNode(fresh, true));
-  }
-
   // -- links out of Airflow's frame, which may neither open windows nor move the page above: the page above does -------
   function leave(event) {
     const link = event.target.closest("a[data-where]");
     if (!link || event.button > 1 || link.dataset.where === "console") return;
-    const beside = event.ctrlKey || event.metaKey || event.shiftKey || event.button === 1;
-    const away = link.dataset.where !== "airflow";
     if (!framed) return;
+    const beside = event.ctrlKey || event.metaKey || event.shiftKey || event.button === 1;
     try {
       const door = window.parent.document.createElement("a");
       door.href = link.href;
-      if (beside || away) door.target = "_blank";
+      if (beside || link.dataset.where !== "airflow") door.target = "_blank";
       door.rel = "noopener";
       window.parent.document.body.append(door);
       event.preventDefault();
@@ -245,9 +247,7 @@
       row.hidden = !words.every((word) => text.includes(word));
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    const told = words.length ? `${shown} of ${rows.length}` : "";
-    const place = document.getElementById("filter-count");
-    if (place.textContent !== told) place.textContent = told;
+    write(document.getElementById("filter-count"), words.length ? `${shown} of ${rows.length}` : "");
   }
 
   function clicked(event) {
@@ -256,8 +256,7 @@
     if (copy) {
       navigator.clipboard?.writeText(copy.dataset.copy).then(() => (copy.textContent = "copied"), () => {});
     }
-    const opener = event.target.closest("[data-open]");
-    const opened = opener && document.getElementById(opener.dataset.open);
+    const opened = document.getElementById(event.target.closest("[data-open]")?.dataset.open ?? "");
     if (opened) {
       event.preventDefault();
       opened.open = true;
@@ -282,11 +281,9 @@
   }
 
   addEventListener("DOMContentLoaded", () => {
-    etag = document.body.dataset.etag ? `"${document.body.dataset.etag}"` : undefined;
-    if (navigator.clipboard) all(".copy").forEach((button) => (button.hidden = false));
-    charts();
-    tick();
-    filter();
+    etag = document.body.dataset.etag;
+    if (etag && !etag.endsWith('"')) etag = `"${etag}"`;
+    enliven();
     document.getElementById("filter")?.addEventListener("input", filter);
     addEventListener("click", clicked);
     addEventListener("auxclick", leave);
