@@ -28,13 +28,18 @@ def spark_bias(days: Sequence[Day]) -> Markup:
 
 
 def _spark(name: str, values: Sequence[Number | None], days: Sequence[Day], level: float | None = None) -> Markup:
-    known = [value.value for value in values if value]
+    points = [_point(value) for value in values]
+    known = [point[0] for point in points if point]
     if not known:
         return Markup("")
     told = f"{name} over {len(days)} days: from {number(known[0])} to {number(known[-1])}, "
     told += f"lowest {number(min(known))}, highest {number(max(known))}"
-    points = [(value.value, value.low, value.high) if value else None for value in values]
     return Markup(pictures.spark(told, points, level))  # noqa: S704 (it escapes the title, the rest is numbers)
+
+
+def _point(found: Number | None) -> pictures.Point | None:
+    value, low, high = vl.parts(found)
+    return None if value is None else (value, low, high)
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ SPECS: dict[str, Callable[[], Spec | None]] = {
     "drift alone": lambda: charts.drift([replace(row, importance=None) for row in views.drift()]),
     "scores": lambda: charts.scores(views.evidence().scores),
 }
-measure = st.floats(allow_nan=True, allow_infinity=True)
+measure = st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf"), float("-inf")])
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -66,6 +66,14 @@ def test_a_refusal_does_not_look_like_a_promotion() -> None:
         len({drawn["refused by the gate"], drawn["version 2 promoted to champion"], drawn["version 3 rolled back"]})
         == 3
     )
+
+
+@given(st.lists(st.none() | st.tuples(measure, measure, measure), max_size=30))
+def test_any_days_make_a_sparkline(values: list[tuple[float, float, float] | None]) -> None:
+    numbers = [Number(*value) if value else None for value in values]
+    shown = charts.spark_bias([replace(views.days()[0], bias=found) for found in numbers])
+    assert "nan" not in shown
+    assert "inf" not in shown
 
 
 def test_a_sparkline_says_its_range_in_words_and_needs_labels() -> None:
