@@ -25,7 +25,7 @@ log = logging.getLogger("ratchet.console")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
