@@ -77,7 +77,7 @@ def _console(stack: Stack, story: dict[str, Any]) -> dict[str, tuple[str, int, C
     return {
         "models": (f"{stack.url}/plugin/models", 620, _drawn("Models")),
         "model": (framed, 1000, _drawn("Models")),
-        "timeline": (f"{framed}?{_until_broken(stack, model)}", 1400, _at_the_curve),
+        "timeline": (f"{framed}?{_until_broken(stack, model)}", 1640, _at_the_curve),
         "version": (f"{framed}/versions/{waiting}", 1300, _drawn("Models")),
         "outcome": (refused, 1000, _drawn("Outcome")),
         "action": (framed, 800, _opened_action),

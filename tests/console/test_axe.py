@@ -163,6 +163,26 @@ def test_news_come_in_while_somebody_types(window: Page, console: Console) -> No
     assert window.locator("input[name=once]").first.get_attribute("value") == before
 
 
+def test_a_choice_never_sends_another_than_it_shows(window: Page, console: Console) -> None:
+    """A promotion while somebody chooses what to go back to: what was chosen stays so, and every label sends its own."""
+    window.clock.install(time=views.WALL)
+    page = views.page(views.waiting())
+    rows = [replace(page.versions[0], version=n, role="", was_champion=True, gone="") for n in (9, 8, 7, 6)]
+    _show(window, console, MODEL, _model(replace(page, row=replace(page.row, champion=8), versions=rows)))
+    window.locator("#do-rollback summary").click()
+    window.get_by_label("v7").check()
+    _soon(window, console, _model(replace(page, row=replace(page.row, champion=9), versions=rows)))
+    expect(window.get_by_label("v8")).to_be_visible()
+    said = window.locator("#do-rollback .choice").evaluate_all("all => all.map(l => [l.innerText, l.control.value])")
+    assert [(text.split()[0], value) for text, value in said] == [("v8", "8"), ("v7", "7"), ("v6", "6")]
+    expect(window.get_by_label("v7")).to_be_checked()
+    _show(window, console, MODEL, _model(page))
+    assert page.row.question
+    other = replace(page.row.question, run_id="another")
+    _soon(window, console, _model(replace(page, row=replace(page.row, question=other))))
+    expect(window.locator("#answer [name=run_id]")).to_have_value("another")
+
+
 def test_a_question_that_was_answered_goes_and_a_new_row_comes(window: Page, console: Console) -> None:
     window.clock.install(time=views.WALL)
     _show(window, console, MODEL, _model(views.page(views.waiting())))

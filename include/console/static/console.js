@@ -156,10 +156,12 @@
   }
 
   function swap(fresh) {
+    const chosen = all("[type=radio]:checked");
     for (const part of all("[data-live]", fresh)) {
       const old = document.getElementById(part.id);
       if (old) morph(old, part);
     }
+    for (const choice of chosen) if (choice.isConnected) choice.checked = true; // also beside a new default
     enliven();
   }
 
@@ -173,8 +175,10 @@
       return;
     }
     if (old.matches("input, textarea, select, time.wall")) {
-      if (old.dateTime && old.dateTime !== fresh.dateTime) old.replaceWith(document.importNode(fresh, true));
-      return; // what is being typed stays; a time ticks by itself
+      // what is being typed stays, and a time ticks by itself; but a choice never keeps another's value
+      const means = (field) => field.matches("[type=radio], [type=hidden]:not([name=once])") && field.getAttribute("value");
+      if (old.dateTime !== fresh.dateTime || means(old) !== means(fresh)) old.replaceWith(document.importNode(fresh, true));
+      return;
     }
     if (old.hasAttribute("data-chart")) {
       if (old.querySelector("script").textContent === fresh.querySelector("script").textContent) return;
