@@ -164,7 +164,7 @@ def test_news_come_in_while_somebody_types(window: Page, console: Console) -> No
 
 
 def test_a_choice_never_sends_another_than_it_shows(window: Page, console: Console) -> None:
-    """A promotion while somebody chooses what to go back to: what was chosen stays so, and every label sends its own."""
+    """A promotion while somebody chooses what to go back to: the choice stays, and every label sends its own."""
     window.clock.install(time=views.WALL)
     page = views.page(views.waiting())
     rows = [replace(page.versions[0], version=n, role="", was_champion=True, gone="") for n in (9, 8, 7, 6)]
