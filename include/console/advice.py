@@ -22,7 +22,8 @@ _RULES = {
     "refresh": "A refresh of the same configuration must be no worse, within a margin",
     "changed": "A changed configuration must be better",
 }
-_PREFIXES = ("Rejected", "Healthy", "Incident", "Insufficient", "Retrain", "Roll back", "Rollback")
+_PREFIXES = ("Refused", "Healthy", "Incident", "Insufficient", "Retrain", "Roll back", "Rollback")
+_UNDER_WAY = "Nothing: a training is under way. Its gate decides."
 _TONES: tuple[Tone, ...] = ("bad", "warn", "warn", "warn", "good", "good", "quiet")  # by order.rank
 # what the decisions of a model are filtered by: title, kinds of the ledger
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -105,19 +106,27 @@ def step(row: Row) -> Step:
     return _calm(row)
 
 
+def _runs(row: Row, dag: str) -> bool:
+    return any(dag in link.text for link in row.doing)
+
+
 def _told(row: Row) -> str:
-    return next((alert.action for alert in row.alerts if alert.severity == order.PAGE and alert.action), "")
+    return next((alert.action for alert in alerts(row) if alert.severity == order.PAGE and alert.action), "")
 
 
 def _train(row: Row) -> Step:
-    if any("train" in link.text for link in row.doing):
-        return Step("Nothing: a training is under way. Its gate decides.")
+    if _runs(row, "train"):
+        return Step(_UNDER_WAY)
     if row.request:
         return Step("Nothing: `train` begins by itself with what was asked for. Or begin one now.", "retrain")
     return Step("Begin a training: a new version must pass the gate before anything changes.", "retrain")
 
 
 def _begin(row: Row) -> Step:
+    if row.champion is None and _runs(row, "train"):
+        return Step(_UNDER_WAY)
+    if row.champion is None and _runs(row, "ingest"):
+        return Step("Wait for `ingest`, which is under way; then train a first version.", "retrain")
     if row.champion is None:
         return Step("Train a first version: `ingest` must have run before.", "retrain")
     return Step("Nothing: `monitor` looks by itself, once predictions and their labels are there.")
@@ -130,4 +139,6 @@ def _calm(row: Row) -> Step:
         return Step("Nothing is promoted while it is frozen. Lift the freeze when its reason is gone.", "thaw")
     if row.challenger:
         return Step(f"Nothing: version {row.challenger.version} is on its way, and is rolled back if it does worse.")
+    if open_ := alerts(row):
+        return Step(f"Nothing must be done now. Look at: {title(open_[0], row.model)}.")
     return Step("Nothing.")

@@ -92,7 +92,7 @@ def _unreadable(error: ValidationError) -> Verdict:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "evidence"
     reason = (
-        f"Rejected: the evidence is incomplete or malformed ({error.error_count()} faults; {where}: {first['msg']})."
+        f"Refused: the evidence is incomplete or malformed ({error.error_count()} faults; {where}: {first['msg']})."
     )
     check = Check(name="evidence", passed=False, value=None, interval=None, threshold=None, unit="", reason=reason[10:])
     return Verdict(accepted=False, rule="unknown", reason=reason, checks=(check,))
@@ -285,7 +285,7 @@ def _sentence(evidence: Evidence, checks: tuple[Check, ...]) -> str:
     failed = [c for c in checks if not c.passed]
     if failed:
         others = f" (failed as well: {', '.join(c.name for c in failed[1:])})" if len(failed) > 1 else ""
-        return f"Rejected: {_lower(failed[0].reason)}{others}."
+        return f"Refused: {_lower(failed[0].reason)}{others}."
     decisive = {c.name: c for c in checks}
     rows = f"on {evidence.holdout.rows:,} flights of {evidence.holdout.days} days"
     if _rule(evidence) == "first":

@@ -190,8 +190,7 @@ def idle(run: Run) -> Job:
     measured, resting = {}, {}
     for name, spec in specs.items():
         live = common.champion(engine, name)
-        if live is None:
-            resting[name] = "it has no champion"
+        if live is None:  # nobody can use it yet
             continue
         if why := _idle(run.settings, live, now):
             resting[name] = why
@@ -214,7 +213,7 @@ def _tell(run: Run, said: list[str]) -> None:
     alert = alerts.Alert(
         group="unused",
         state=hash_value(said)[:12],
-        title=f"{len(said)} features, views or models are used by nobody",
+        title=f"Used by nobody, of features, views and models: {len(said)}",
         cause="; ".join(said[:5]) + ("; …" if len(said) > 5 else ""),
         action="Nothing was changed. What nobody needs can be taken out of include/contracts.py or include/models.",
         time=run.now(),

@@ -47,7 +47,7 @@ def gate(run: Run, job: Job, fitted: Job, evaluated: Job, logged: Job) -> Job:
     }
     common.record(run, job, "gate", verdict.reason, None, {"accepted": verdict.accepted, "rule": verdict.rule, **kept})
     if not verdict.accepted:
-        common.answer(run, job, f"refused: {verdict.reason}")
+        common.answer(run, job, verdict.reason)
     failed = [c.name for c in verdict.failed]
     return {"accepted": verdict.accepted, "rule": verdict.rule, "reason": verdict.reason, "failed": failed}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 
 from include.console import render, vega
 from include.console.render import Site
@@ -20,6 +20,7 @@ from plugins.console.access import Reader, Reads, reader
 
 _OTHER_DAG = "It belongs to none of the DAGs that this console is about: {dags}."
 Make = Callable[[Settings, Site], str]
+_MOST = 2**31 - 1  # what a ledger in PostgreSQL can number
 
 
 def app() -> FastAPI:
@@ -47,7 +48,7 @@ def _model(
     request: Request,
     who: Reads,
     name: str,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    before: Annotated[int | None, Query(ge=1, le=_MOST)] = None,
     kind: Annotated[list[str] | None, Query(max_length=20)] = None,
 ) -> Response:
     wall, known = datetime.now(UTC), facts.facts()
@@ -67,7 +68,7 @@ def _dag(request: Request, who: Reads, dag_id: str) -> Response:
     return _model(request, who, settings().model)
 
 
-def _version(request: Request, who: Reads, name: str, number: int) -> Response:
+def _version(request: Request, who: Reads, name: str, number: Annotated[int, Path(ge=1, le=_MOST)]) -> Response:
     wall, known = datetime.now(UTC), facts.facts()
     return _show(request, who, known, wall, lambda s, at: render.version(version.page(s, name, number, wall), at))
 

@@ -147,7 +147,7 @@ def _training(settings: Settings, rows: _Rows, model: _Model, number: int, at: d
     word = "as the first model" if fate == "first" else "as a refresh"
     reason = f"Accepted {word}: log loss differs by -0.0235 [-0.0519, +0.0049] nats, on 6,560 flights of 7 days."
     if not accepted:
-        reason = "Rejected: log loss differs from the champion's by +0.0126 [+0.0070, +0.0218] nats."
+        reason = "Refused: log loss differs from the champion's by +0.0126 [+0.0070, +0.0218] nats."
     seen = evidence(model.champion)
     digest = _write_evidence(settings, model.name, run, seen)
     kept: dict[str, Any] = {"accepted": accepted, "rule": "refresh", "checks": checks(accepted)}

@@ -51,7 +51,7 @@ def test_an_accepted_training(one: Settings) -> None:
 
 def test_a_refused_training_has_its_evidence_too(one: Settings) -> None:
     found = run.page(one, "train", BAD, WALL)
-    assert found.outcome.startswith("Rejected: log loss differs from the champion's by +0.0126")
+    assert found.outcome.startswith("Refused: log loss differs from the champion's by +0.0126")
     assert (found.tone, found.version) == ("warn", None)
     assert found.evidence is not None
     assert not found.evidence.accepted

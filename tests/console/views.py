@@ -276,7 +276,7 @@ def decisions() -> list[Decision]:
         (22, "promotion", "promoted to champion", "good", 2, "release", "Promoted: every stage is complete and all checks hold; 2,751 requests of 2,751 flights compared, 0 errors, log loss -0.1122 nats against the champion's on 2,751 labelled flights.", "2013-04-30T00:01:08+00:00", 8),
         (19, "approved", "approved", "good", 2, "demo", "the demo's first release: its shadow is complete and every check holds", "2013-04-30T00:00:29+00:00", 9),
         (14, "gate", "accepted by the gate", "good", None, "train", "Accepted as a refresh: log loss differs from the champion's by -0.0688 [-0.1055, -0.0321] nats, shown to be within the margin +0.0050, on 6,591 flights of 7 days.", "2013-04-26T06:30:00+00:00", 9),
-        (6, "gate", "refused by the gate", "warn", None, "admin", "Rejected: log loss differs from the champion's by -0.0026 [-0.0070, +0.0018] nats, not shown to be below zero.", "2013-04-17T04:00:00+00:00", 12),
+        (6, "gate", "refused by the gate", "warn", None, "admin", "Refused: log loss differs from the champion's by -0.0026 [-0.0070, +0.0018] nats, not shown to be below zero.", "2013-04-17T04:00:00+00:00", 12),
         (4, "champion", "first champion", "good", 1, "admin", "Accepted as the first model: log loss lies 6.7% [0.9%, 12.5%] below the naive baseline's 0.4801; it must be better, and the interval must reach 5%, on 6,603 flights of 7 days.", "2013-04-10T04:00:00+00:00", 13),
     )  # fmt: skip
     return [

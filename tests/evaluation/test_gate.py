@@ -173,7 +173,7 @@ def test_any_other_value_is_refused_with_a_sentence(junk: Any) -> None:
     verdict = gate.decide(RULES, junk if isinstance(junk, dict) else {"champion": junk})
     assert not verdict.accepted
     assert verdict.rule == "unknown"
-    assert verdict.reason.startswith("Rejected: the evidence is incomplete")
+    assert verdict.reason.startswith("Refused: the evidence is incomplete")
 
 
 def change_problem(found: dict[str, Any]) -> None:
@@ -279,7 +279,7 @@ def test_too_slow_or_too_large_is_refused(key: str, value: float, name: str) -> 
 # -- words ---------------------------------------------------------------------------------------------------------
 def test_the_reason_is_one_sentence_that_names_the_decisive_numbers() -> None:
     refused = gate.decide(RULES, made(own=0.482)).reason
-    assert refused.startswith("Rejected: log loss differs from the champion's by +0.0070 [+0.0030, +0.0110] nats")
+    assert refused.startswith("Refused: log loss differs from the champion's by +0.0070 [+0.0030, +0.0110] nats")
     assert "+0.0050" in refused
     for found in (made(), made(champion=None), made(own=0.6), made(own=0.46, same=False), {}):
         reason = gate.decide(RULES, found).reason

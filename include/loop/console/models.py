@@ -122,7 +122,12 @@ def _clock(settings: Settings, wall: datetime, gaps: list[Gap]) -> tuple[str | N
     try:
         started = clock.load(settings.home / "clock.json")
     except clock.ClockNotStarted:
-        gaps.append(Gap("data time", "the clock has not been started: it starts with the service (`make up`)"))
+        gaps.append(
+            Gap(
+                "data time",
+                "the data clock has not been started: `make up` starts it, `make demo` once its history is in",
+            )
+        )
     except (OSError, ValueError, KeyError) as error:
         gaps.append(Gap("data time", f"the clock's file cannot be read ({type(error).__name__})"))
     else:

@@ -181,6 +181,8 @@ def _trained(
     if row.kind == "gate" and row.reason.startswith("Accepted"):
         then = closed[-1].outcome if closed else "no version of it was released yet"
         return f"{row.reason} But {then}.{answered}", "warn"
+    if row.kind == "gate":
+        return f"{row.reason} Nothing was registered; what is live stays.{answered}", told.tone
     return (
         f"{row.reason}{answered}" if row.kind in _WHOLE else f"Training left out: {row.reason}{answered}"
     ), told.tone
