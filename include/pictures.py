@@ -181,7 +181,7 @@ def calibration(title: str, points: Sequence[Span]) -> str:
 
 
 def spark(title: str, points: Sequence[Point | None], level: float | None = None) -> str:
-    """A line with its band as small as a word; a None is left out. `level`: a value to compare with, as a dashed line."""
+    """A line with its band, as small as a word; a None is left out. `level`: a value to compare with, dashed."""
     known = [point for point in points if point]
     seen = [x for point in known for x in point if x is not None] + ([] if level is None else [level])
     low, high = min(seen, default=0.0), max(seen, default=1.0)

@@ -73,7 +73,8 @@ def unstated(reason: str) -> str:
 
 def alerts(row: Row) -> list[Alert]:
     """The open alerts, without the one that says what the open question asks."""
-    return [alert for alert in row.alerts if not (row.question and "waits for an approval" in alert.title)]
+    asked = row.question is not None and not row.question.over
+    return [alert for alert in row.alerts if not (asked and "waits for an approval" in alert.title)]
 
 
 def title(alert: Alert, model: str) -> str:
@@ -90,13 +91,18 @@ def rule(name: str) -> str:
 def step(row: Row) -> Step:
     """The one thing to do next."""
     if row.health.state == "incident":
-        return Step(
-            _told(row) or "Mend the feed, then take the days in again with `ingest`. No training begins before."
-        )
+        own = (alert.action for alert in row.alerts if alert.cause == row.health.reason)
+        return Step(next(own, "") or "Mend the feed, then take the days in again with `ingest`. Nothing trains before.")
     if row.health.state == "rollback":
         return Step("Look at the evidence, then go back to the version before, or leave it and say why.", "rollback")
-    if row.question or order.waits(row):
+    if row.question and row.question.over:
+        return Step("Reject the open question: its release is over, and the next one waits for the answer.", "answer")
+    if row.question:
         return Step("Read what the shadow has shown, then approve or reject the release.", "answer")
+    if order.waits(row) and row.ours:
+        return Step("Nothing: the question was answered, and the release goes on. If it does not, look at its run.")
+    if order.waits(row):
+        return Step("Its release waits for an approval, in the Airflow that runs it.")
     if row.health.state == "retrain":
         return _train(row)
     if row.health.state == "insufficient":
@@ -117,6 +123,9 @@ def _told(row: Row) -> str:
 def _train(row: Row) -> Step:
     if _runs(row, "train"):
         return Step(_UNDER_WAY)
+    if row.challenger:
+        new = row.challenger
+        return Step(f"Nothing: version {new.version} is on its way ({new.stage}); judge after it.")
     if row.request:
         return Step("Nothing: `train` begins by itself with what was asked for. Or begin one now.", "retrain")
     return Step("Begin a training: a new version must pass the gate before anything changes.", "retrain")
@@ -133,10 +142,11 @@ def _begin(row: Row) -> Step:
 
 
 def _calm(row: Row) -> Step:
+    if row.frozen:
+        held = f" Version {row.challenger.version} is on its way, and is held before its end." if row.challenger else ""
+        return Step(f"Nothing is promoted while it is frozen.{held} Lift the freeze when its reason is gone.", "thaw")
     if told := _told(row):
         return Step(told)
-    if row.frozen:
-        return Step("Nothing is promoted while it is frozen. Lift the freeze when its reason is gone.", "thaw")
     if row.challenger:
         return Step(f"Nothing: version {row.challenger.version} is on its way, and is rolled back if it does worse.")
     if open_ := alerts(row):

@@ -67,9 +67,12 @@ def live(view: Live, name: str, site: Site) -> str:
     return _page("live.html", site, view=view, model=name)
 
 
-def message(title: str, text: str, tone: Tone, links: Sequence[Link], site: Site, status_hint: str = "") -> str:
-    """What an action did, or why a page cannot be shown. `status_hint`: a line more, e.g. what to do."""
-    return _page("message.html", site, title=title, text=text, tone=tone, links=links, hint=status_hint)
+def message(
+    title: str, text: str, tone: Tone, links: Sequence[Link], site: Site, status_hint: str = "", waits: bool = False
+) -> str:
+    """What an action did, or why a page cannot be shown. `status_hint`: a line more, e.g. what to do. `waits`: another
+    page will take its place, and is shown as soon as it is there."""
+    return _page("message.html", site, title=title, text=text, tone=tone, links=links, hint=status_hint, waits=waits)
 
 
 def static(name: str) -> tuple[bytes, str] | None:

@@ -64,6 +64,7 @@ class Question:
     subject: str
     body: str
     asked: datetime
+    over: bool = False  # its release has ended; unanswered it holds up the next one
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Powers:
 # -- parts -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Health:
-    """The newest verdict. `state`: healthy, insufficient, incident, rollback, retrain; "unwatched" before any.
+    """The newest verdict. `state`: healthy, insufficient, incident, rollback, retrain; "unwatched" before any, and
+    while there is none about this champion.
     `since`: data time of the first of the looks that have said the same without a break; `since_at`: its wall time."""
 
     state: str
@@ -97,6 +99,7 @@ class Health:
     findings: Sequence[Mapping[str, Any]] = ()  # as in include.monitoring.verdict.Finding, those that fired first
     since: str | None = None
     since_at: datetime | None = None
+    version: int | None = None  # the champion that the look was about
 
     @property
     def tone(self) -> Tone:
@@ -123,9 +126,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Day:
-    """How the versions in charge did on one local day's flights, as stated by the newest look. `log_loss`, `bias`
-    (mean prediction - base rate): pooled over the seven days up to this one, interval clustered by day; `daily` is the
-    day's own log loss, `estimated` what was expected of it before its labels came. `coverage`: share labelled."""
+    """How the version in charge did on one local day's flights, as stated by the newest look. `log_loss`, `bias` (mean
+    prediction - base rate): that version's, pooled over the seven days up to this one, interval clustered by day;
+    `daily` is the day's own log loss, `estimated` what was expected of it before its labels came. `coverage`: share
+    labelled."""
 
     day: str
     version: int
@@ -255,6 +259,7 @@ class VersionRow:
     was_champion: bool
     gone: str  # what it has lost, so that a rollback to it is impossible; empty: nothing
     log_loss: Number | None = None  # over all days that looks have told of it, in nats
+    rolled_back: bool = False  # it was left for being bad, and has not been champion since
 
 
 @dataclass(frozen=True)

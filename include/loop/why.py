@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from include.settings import Settings
 from include.training import track
 
 _SHOWN = ("log_loss", "brier", "auc", "bias", "ece")
+_ENTERED = ("champion", "challenger")  # how a version comes into the ledger
 
 
 def why(settings: Settings, version: int) -> dict[str, Any]:
@@ -32,16 +34,32 @@ def why(settings: Settings, version: int) -> dict[str, Any]:
         kept = {part: read_json(track.fetch(settings, entry.mlflow_run, part, Path(work))) for part in parts}
         predictions = pd.read_parquet(track.fetch(settings, entry.mlflow_run, track.PREDICTIONS, Path(work)))
     made_by = kept[track.MANIFEST]["run"]
+    left = _left(ledger, name, version)
+    decided = [
+        d for d in book.history(ledger, name) if d["version"] == version or d["run"] == made_by or d["id"] in left
+    ]
     return {
         "version": vars(entry),
         "live_as": [role for role in ("champion", "challenger") if getattr(live, role) == version],
         "request": _request(ledger, name, made_by),
-        "decisions": [d for d in book.history(ledger, name) if d["version"] == version or d["run"] == made_by],
+        "decisions": decided,
+        "entered": next((d for d in decided if d["version"] == version and d["kind"] in _ENTERED), None),
         "manifest": kept[track.MANIFEST],
         "evidence": kept["evidence.json"],
         "verdict": kept["verdict.json"],
         "sample": predictions.head(5).to_dict("records"),
         "mlflow": track.run_url(settings, entry.mlflow_run),
+    }
+
+
+def _left(ledger: sa.Engine, name: str, version: int) -> set[int]:
+    """The decisions by which a version left what is live: some are about the version that took its place."""
+    live = ("champion", "challenger")
+    pairs = pairwise(book.deployed(ledger, name))
+    return {
+        after["decision"]
+        for before, after in pairs
+        if version in [before[role] for role in live] and version not in [after[role] for role in live]
     }
 
 
@@ -88,6 +106,7 @@ def text(found: Mapping[str, Any]) -> str:
         f"{entry['model']} version {entry['version']}: {live}",
         f"  made by    {made['run']}, as of {entry['as_of']}",
         *_asked(found["request"]),
+        *_planted(found["entered"], made["run"]),
         f"  verdict    {found['verdict']['reason']}",
         "",
         "what it was made of",
@@ -133,6 +152,16 @@ def _asked(request: Mapping[str, Any] | None) -> list[str]:
         return []
     lines = [f"{c['kind']} by {c['actor']}, as of {c['as_of']}: {c['cause']}" for c in request["causes"]]
     return [f"  asked for  request {request['id']}", *(f"             {line}" for line in lines)]
+
+
+def _planted(entered: Mapping[str, Any] | None, run: str) -> list[str]:
+    """That another than the training has entered the version: the training's verdict is not about it."""
+    if entered is None or entered["run"] == run:
+        return []
+    return [
+        f"  entered by {entered['run']} ({entered['actor']}): {entered['reason']}",
+        "             its parts are that training's, whose verdict was about another version:",
+    ]
 
 
 def _scores(evidence: Mapping[str, Any]) -> list[str]:

@@ -53,7 +53,8 @@ async def _rollback(request: Request, who: Reads, model: str) -> Response:
     await _allowed(who, model, "rollback")
     form = await _form(request, "version", "reason", "once")
     number = forms.number("version", form["version"])
-    told = "The version is rehearsed first; the ledger has the entry in your name when it is live."
+    wrong = await run_in_threadpool(beforehand.rollback, model, number)
+    told = wrong or "The version is rehearsed first; the ledger has the entry in your name when it is live."
     what = f"A rollback of {model} to version {number} was asked for"
     conf = {"version": number, "reason": form["reason"]}
     return await _trigger(request, who, model, "rollback", form["once"], conf, what, told)
@@ -93,6 +94,9 @@ async def _answer(request: Request, who: Reads, model: str) -> Response:
         return answers.message(request, title, text, "good", links, user=who.name)
     if answer.status_code == httpx.codes.CONFLICT:
         given = await call(request, "GET", task)
+        if _is_own(given, who, choice):
+            text = f"{_given(given)} Your answer stands; it was given once."
+            return answers.message(request, "You have answered it", text, "quiet", links, user=who.name)
         text = f"{_given(given)} An answer stands as it was given first: yours was not taken."
         return answers.message(request, "It was answered before", text, "warn", links, 409, who.name)
     return _refused(request, who, answer, model, "release")
@@ -200,6 +204,13 @@ def _links(dag: str, run: str, model: str) -> list[Link]:
 
 def _back(model: str) -> Link:
     return Link(f"Back to {model}", f"models/{quote(model, safe='')}") if model else Link("All models", "")
+
+
+def _is_own(answer: httpx.Response, who: Reader, choice: str) -> bool:
+    """Whether the answer that stands is this reader's, the same: a page that was sent again."""
+    found = answer.json() if answer.is_success else {}
+    by = (found.get("responded_by_user") or {}).get("id")
+    return by == str(who.user.get_id()) and found.get("chosen_options") == [choice]
 
 
 def _given(answer: httpx.Response) -> str:

@@ -33,6 +33,21 @@ def training(model: str) -> str:
     return " ".join(told) or "What it makes ships only if the gate lets it."
 
 
+def rollback(model: str, version: int) -> str:
+    """Why the DAG will refuse it; empty: it will not, as far as the ledger says."""
+    try:
+        deployed = book.deployed(entries.engine(settings()), model)
+    except Exception as error:  # the run looks for itself
+        answers.log.warning("the ledger could not be read: %s", error)
+        return ""
+    champions = [row["champion"] for row in deployed]
+    if version not in champions:
+        return f"It will fail and change nothing: version {version} of {model} was never champion."
+    if champions[-1] == version and deployed[-1]["challenger"] is None:
+        return f"It will fail and change nothing: version {version} of {model} is the champion already."
+    return ""
+
+
 def freeze(model: str, frozen: bool) -> str:
     """What a freeze, or its lifting, changes."""
     try:

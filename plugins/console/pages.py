@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Respo
 
 from include.console import render, vega
 from include.console.render import Site
-from include.console.view import Link
+from include.console.view import Link, Tone
 from include.loop.console import Unknown, live, model, models, run, state, version
 from include.settings import Settings, settings
 from plugins.console import DAGS, answers, facts
@@ -20,6 +20,7 @@ from plugins.console.access import Reader, Reads, reader
 
 _OTHER_DAG = "It belongs to none of the DAGs that this console is about: {dags}."
 Make = Callable[[Settings, Site], str]
+_ENDED = ("success", "failed")  # states of runs
 _MOST = 2**31 - 1  # what a ledger in PostgreSQL can number
 
 
@@ -83,6 +84,10 @@ def _live(request: Request, who: Reads, name: str, at: str = "") -> Response:
         text = f"at: {at[:40]!r} is no time; write it as 2026-11-21T10:00, in UTC."
         links = [Link(f"Back to {name}", f"models/{name}")]
         return answers.message(request, "The time is not understood", text, "warn", links, 422, who.name)
+    if when > wall:
+        text = f"at: {when:%Y-%m-%d %H:%M} UTC has not come yet; what is live now may not be live then."
+        links = [Link(f"Back to {name}", f"models/{name}")]
+        return answers.message(request, "That is in the future", text, "warn", links, 422, who.name)
     return _show(request, who, known, wall, lambda s, site: render.live(live.at(s, name, when), name, site))
 
 
@@ -100,11 +105,25 @@ def _run(request: Request, who: Reads, dag_id: str, run_id: str) -> Response:
         except Unknown:
             if begun is None:  # Airflow does not know it either
                 raise
-            text = f"The run {run_id} of {dag_id} is {begun}. It has decided nothing yet, and left no page."
+            title, text, tone = _empty(dag_id, run_id, begun)
             links = [Link("The run in Airflow", f"/dags/{dag_id}/runs/{quote(run_id, safe='')}", "airflow")]
-            return render.message("Nothing yet", text, "quiet", [*links, Link("All models", "")], at)
+            return render.message(title, text, tone, [*links, Link("All models", "")], at, waits=begun not in _ENDED)
 
     return _show(request, who, known, wall, make, begun)
+
+
+def _empty(dag_id: str, run_id: str, begun: str) -> tuple[str, str, Tone]:
+    """A run that is in no ledger and has left no page: title, text, tone."""
+    if begun == "failed":
+        text = f"The run {run_id} of {dag_id} failed before it decided anything: by it nothing was changed."
+        return (
+            "It failed",
+            f"{text} The log of its failed task says why, and so does the alert on the model's page.",
+            "bad",
+        )
+    if begun == "success":
+        return "Nothing to tell", f"The run {run_id} of {dag_id} ended well, decided nothing and left no page.", "quiet"
+    return "Nothing yet", f"The run {run_id} of {dag_id} is {begun}. It has decided nothing yet.", "quiet"
 
 
 def _static(name: str, v: str = "") -> Response:

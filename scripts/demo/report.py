@@ -34,6 +34,7 @@ def build(client: httpx.Client, stack: Stack, played: list[Played], seconds: flo
         ],
         "open": {
             "airflow": stack.url,
+            "console": f"{stack.url}/plugin/models",
             "mlflow": stack.mlflow_url,
             "service": stack.service_url,
             "evidently": stack.evidently_url,
@@ -140,6 +141,7 @@ def text(report: dict[str, Any]) -> str:
         f"Live: {live['model']}, champion version {live['champion']}, challenger {_or_none(live['challenger'])}",
         "",
         f"Airflow   {found['airflow']}   user {found['user']}, password {found['password']}",
+        f"Models    {found['console']}   what is live, why, and what to do next",
         f"MLflow    {found['mlflow']}",
         f"Service   {found['service']}/predict   (/openapi.json, /metrics)",
         f"Evidently {found['evidently']}   (dashboards of what was predicted, day by day and week by week)",

@@ -59,10 +59,25 @@ def test_nobody_is_told_to_train_on_a_broken_feed(row: Row) -> None:
         (replace(views.row(), health=replace(views.HEALTHY, state="rollback")), "rollback"),
         (replace(views.row(), frozen=views.FROZEN), "thaw"),
         (views.new(), "retrain"),
+        (replace(views.new(), doing=views.training().doing), ""),  # the first training is under way
+        (replace(views.training(), doing=(), challenger=views.SHADOW), ""),  # what was asked for is on its way
+        (replace(views.row(), question=replace(views.QUESTION, over=True)), "answer"),
     ],
 )
 def test_the_next_step(row: Row, action: str) -> None:
     assert advice.step(row).action == action
+
+
+def test_an_incident_is_answered_by_its_own_alert() -> None:
+    other = replace(views.PAGE, cause="its scores lie beside the champion's", action="Mend, and train anew.")
+    step = advice.step(replace(views.broken(), alerts=(other, *views.broken().alerts)))
+    assert step.text == views.PAGE.action
+    assert "train anew" not in advice.step(replace(views.broken(), alerts=(other,))).text
+
+
+def test_an_open_alert_is_never_nothing() -> None:
+    assert advice.step(views.row()).text == "Nothing."
+    assert advice.title(views.NOTICE, views.NAME) in advice.step(replace(views.row(), alerts=(views.NOTICE,))).text
 
 
 def test_a_sentence_does_not_repeat_the_pill() -> None:

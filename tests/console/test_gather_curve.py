@@ -85,6 +85,8 @@ def test_days_are_of_the_version_in_charge(settings: Settings) -> None:
     changed = [*CHAMPION, move(2, 2, "2013-01-05T03:00:00+00:00")]  # the evening before, in New York
     found = curve.days(settings, MODEL, changed)
     assert [(day.version, day.daily) for day in found] == [(1, 0.5), (2, 0.7), (2, 0.7)]
+    # a version is pooled with its own scores alone, those of the days before its reign too
+    assert [day.log_loss and round(day.log_loss.value, 6) for day in found] == [0.5, 0.7, 0.7]
 
 
 def test_pooled_days_are_metrics_own_mean_and_interval(settings: Settings) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from include.console.view import Airflow, DagState, Index, Question, Row
+from include.console.view import Airflow, DagState, Health, Index, Question, Row
 from include.files import write_text
 from include.loop.console import models
 from include.release import ledger as book
@@ -109,10 +110,23 @@ def test_what_airflow_knows_is_ours_alone(empty: Settings) -> None:
     dags = {"train": DagState("train", False, soon, ("scheduled__1",)), "release": DagState("release", True, None)}
     asked = Question("r1", "approval", -1, "Release?", "text", WALL)
     rows = {row.model: row for row in index(empty, Airflow(dags, [asked])).rows}
-    assert rows[OURS].question == asked
+    assert rows[OURS].question == replace(asked, over=True)  # no release is under way
     assert rows[OURS].next_run == ("train", soon)
     assert [link.text for link in rows[OURS].doing] == ["train: scheduled__1"]
     assert (rows["model_01"].question, rows["model_01"].next_run, rows["model_01"].doing) == (None, None, ())
+
+
+@pytest.mark.parametrize("state", ["healthy", "retrain", "rollback", "insufficient", "incident"])
+def test_a_verdict_about_a_champion_dies_with_its_reign(state: str) -> None:
+    """Whoever has just gone back must not be told to go back; a feed stays broken whoever is champion."""
+    found = Health(state, "so it is", "2013-04-30T00:00:00+00:00", WALL, "monitor/x", version=1)
+    assert models.current(found, 1) == found
+    assert models.current(found, None) == found
+    after = models.current(found, 2)
+    assert (after.state, "Version 2 went live after" in after.reason) == (
+        (state, False) if state == "incident" else ("unwatched", True)
+    )
+    assert (after.run, after.as_of) == (found.run, found.as_of)  # the evidence stays within reach
 
 
 def test_a_paused_schedule_has_no_next_run(one: Settings) -> None:

@@ -108,9 +108,18 @@ def test_pages_made_at_the_same_time_while_looks_come_in_are_whole(empty: Settin
     for reader in readers:
         reader.start()
     ledger = book.connect(empty.ledger_url)
+    champion = book.current(ledger, OURS).champion
     for number in range(30, 45):
         state_ = "incident" if number % 2 else "healthy"
-        about = (OURS, "monitor", "ada", planted.SENTENCES[state_], planted.as_of(number), 1, f"monitor/n{number}")
+        about = (
+            OURS,
+            "monitor",
+            "ada",
+            planted.SENTENCES[state_],
+            planted.as_of(number),
+            champion,
+            f"monitor/n{number}",
+        )
         book.record(ledger, Decision(f"n{number}", *about, {"state": state_}))
         keep(empty, str(number), stated(planted.as_of(number - 1)[:10], planted.as_of(number)[:10]))
     done.set()

@@ -142,6 +142,7 @@
         ended = answer.status === 401;
         if (answer.status !== 304) {
           if (!answer.ok) throw new Error(`answered ${answer.status}`);
+          if (document.body.dataset.livePage === "wait") return location.reload();
           swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
           etag = answer.headers.get("ETag") ?? etag;
         }
@@ -295,7 +296,7 @@
     addEventListener("submit", sent);
     addEventListener("pageshow", () => all("form").forEach((form) => delete form.dataset.sent)); // back again
     setInterval(tick, 1000);
-    if (document.body.dataset.livePage === "yes") {
+    if (document.body.dataset.livePage !== "no") {
       setTimeout(look, EVERY);
       pulse();
     }

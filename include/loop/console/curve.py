@@ -194,7 +194,7 @@ def _days(table: _Table, model: str, moves: Sequence[Move], last: int | None) ->
     charge = _in_charge(moves)
     chosen = {day: _chosen(stated[day], charge, day) for day in names}
     shown = names if last is None else names[-last:]
-    return tuple(_day(chosen, day, enough(model)) for day in shown)
+    return tuple(_day(chosen[day], stated, enough(model)) for day in shown)
 
 
 def _in_charge(moves: Sequence[Move]) -> list[tuple[str, int | None]]:
@@ -208,13 +208,15 @@ def _chosen(stated: Sequence[Told], charge: Sequence[tuple[str, int | None]], da
     return max(stated, key=lambda told: (told.version == champion, told.as_of, told.version))
 
 
-def _day(chosen: dict[str, Told], day: str, least: float) -> Day:
-    own = chosen[day]
+def _day(own: Told, stated: dict[str, list[Told]], least: float) -> Day:
+    """`own`: of the version in charge. What it is pooled with is that version's, too: also of days on which another
+    one was champion, and its scores were known."""
     told = own.coverage >= least and own.log_loss is not None
-    pool = [chosen[name] for name in _week(day) if name in chosen] if told else []
+    week = [one for day in _week(own.day) for one in stated.get(day, ())] if told else []
+    pool = [one for one in week if one.version == own.version]
     pool = [one for one in pool if one.coverage >= least and one.log_loss is not None and one.bias is not None]
     return Day(
-        day=day,
+        day=own.day,
         version=own.version,
         flights=own.flights,
         coverage=own.coverage,

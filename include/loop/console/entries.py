@@ -193,12 +193,15 @@ def some(connection: sa.Connection, model: str, kinds: Collection[str], limit: i
     return list(connection.execute(sa.select(*_SHORT).where(*of).order_by(decisions.c.id.desc()).limit(limit)))
 
 
-def of_version(connection: sa.Connection, model: str, version: int, run: str | None) -> list[Any]:
-    """The decisions about a version and those of the run that made it, newest first, without looks that found all
-    well."""
+def of_version(
+    connection: sa.Connection, model: str, version: int, run: str | None, also: Collection[int] = ()
+) -> list[Any]:
+    """The decisions about a version, those of the run that made it and those of `also`, newest first, without looks
+    that found all well."""
     well = sa.or_(decisions.c.kind.in_(("audit", "scored")), sa.and_(decisions.c.kind == "monitor", _HEALTHY))
     about = [sa.and_(decisions.c.version == version, sa.not_(well))]
     about += [decisions.c.run == run] if run else []
+    about += [decisions.c.id.in_(sorted(also))] if also else []
     query = sa.select(*_SHORT).where(decisions.c.model == model, sa.or_(*about)).order_by(decisions.c.id.desc())
     return list(connection.execute(query.limit(200)))
 

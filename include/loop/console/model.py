@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -115,9 +116,16 @@ def versions(facts: Facts, connection: sa.Connection, name: str) -> list[Version
             was_champion=entry.version in champions,
             gone=gone(facts.settings, entry),
             log_loss=losses.get(entry.version),
+            rolled_back=rolled_back(moves, entry.version),
         )
         for entry, at in entries.versions_of(connection, name)
     ]
+
+
+def rolled_back(moves: Sequence[Move], version: int) -> bool:
+    """Whether a rollback ended its last reign."""
+    ends = [after for before, after in pairwise(moves) if before.champion == version != after.champion]
+    return bool(ends) and ends[-1].kind == "rollback"
 
 
 def role(moves: Sequence[Move], version: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -16,13 +16,26 @@ from deltalake.exceptions import DeltaError
 
 from include import alerts, clock
 from include.console import order
-from include.console.view import Airflow, Alert, Day, Frozen, Gap, Health, Index, Link, Row, Traffic
+from include.console.view import (
+    Airflow,
+    Alert,
+    Day,
+    Frozen,
+    Gap,
+    Health,
+    Index,
+    Link,
+    Progress,
+    Question,
+    Row,
+    Traffic,
+)
 from include.contracts import OUTCOME
 from include.loop.console import curve, entries, kept, released, words
 from include.loop.console.entries import Known, Look, Move
 from include.models import registry
 from include.models.spec import Feed
-from include.release.ledger import Outdated, utc
+from include.release.ledger import CANARY, Outdated, utc
 from include.settings import Settings
 from include.times import iso, parse
 
@@ -196,21 +209,25 @@ def row(facts: Facts, connection: sa.Connection | None, name: str, gaps: list[Ga
     champion = moves[-1].champion if moves else None
     request = facts.requests.get(name)
     planned = facts.airflow.dags.get(_RETRAIN) if ours else None
+    challenger = released.progress(facts.settings, connection, moves) if connection is not None else None
+    ice = facts.frozen.get(name)
+    if ice is not None and challenger is not None and challenger.stage == CANARY:
+        challenger = replace(challenger, text=f"{challenger.text.partition(';')[0]}; not promoted while it is frozen")
     return Row(
         model=name,
         ours=ours,
-        health=health(facts.settings, looks),
+        health=current(health(facts.settings, looks), champion),
         champion=champion,
         champion_since=_since(moves),
         age_days=_age(facts.now, facts.as_ofs.get((name, champion)) if champion is not None else None),
-        challenger=released.progress(facts.settings, connection, moves) if connection is not None else None,
+        challenger=challenger,
         days=days(facts, name, SHOWN, gaps),
         features_as_of=facts.features_as_of,
         labels_as_of=facts.labels_as_of,
         traffic=traffic(facts.settings, name, looks),
         alerts=tuple(facts.alerts.get(name, ())),
-        question=next(iter(facts.airflow.questions), None) if ours else None,
-        frozen=_frozen(facts.frozen.get(name)),
+        question=_question(facts.airflow, challenger) if ours else None,
+        frozen=_frozen(ice),
         request=str(request.cause) if request is not None else None,
         next_run=(_RETRAIN, planned.next_run) if planned and planned.next_run and not planned.paused else None,
         doing=_doing(facts.airflow) if ours else (),
@@ -234,6 +251,7 @@ def health(settings: Settings, looks: Sequence[Look]) -> Health:
         entry["evidence"].get("findings", ()), key=lambda f: (not f.get("persistent"), not f.get("fired"))
     )
     return Health(
+        version=newest.version,
         state=str(entry["evidence"].get("state", newest.state)),
         reason=str(entry["reason"]),
         as_of=newest.as_of,
@@ -243,6 +261,21 @@ def health(settings: Settings, looks: Sequence[Look]) -> Health:
         since=first.as_of,
         since_at=first.at,
     )
+
+
+def current(found: Health, champion: int | None) -> Health:
+    """A verdict about the data holds whoever is champion; one about a model dies with its reign."""
+    if champion is None or found.version in (None, champion) or found.state == "incident":
+        return found
+    reason = f"Version {champion} went live after the newest look, which was at version {found.version}."
+    return replace(found, state="unwatched", reason=reason, since=None, since_at=None)
+
+
+def _question(airflow: Airflow, challenger: Progress | None) -> Question | None:
+    """The question of the release that is under way; else one that a release has left behind."""
+    run = challenger.run if challenger else None
+    asked = [replace(q, over=f"release/{q.run_id}" != run) for q in airflow.questions]
+    return min(asked, key=lambda question: question.over, default=None)
 
 
 def days(facts: Facts, name: str, last: int | None, gaps: list[Gap]) -> Sequence[Day]:

@@ -160,7 +160,7 @@ def _outcome(
         return _unfinished(rows, reports), "quiet"
     if run.startswith("train/"):
         return _trained(settings, connection, run, decisive)
-    row = decisive[-1]
+    row = ([row for row in decisive if row.kind != "rescored"] or decisive)[-1]  # its scores follow a rollback
     told = words.decision(settings, row, search=False)
     if row.kind in _WHOLE:
         return f"{row.reason[:1].upper()}{row.reason[1:]}", told.tone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from include.console.view import Airflow, Evidence, Gap, Link, VersionPage, Vers
 from include.loop.console import Unknown, curve, entries, kept, models, trained, words
 from include.loop.console.entries import Move
 from include.loop.console.kept import Tracking
-from include.loop.console.model import role
+from include.loop.console.model import role, rolled_back
 from include.loop.gone import gone
 from include.release.ledger import Version
 from include.settings import Settings
@@ -47,14 +48,14 @@ def _page(
     entry, _ = found
     name, number = entry.model, entry.version
     tracking, run = Tracking(settings), entries.made_by(connection, name, number)
-    rows = entries.of_version(connection, name, number, run)
+    rows = entries.of_version(connection, name, number, run, left(moves, number))
     evidence = _evidence(settings, rows, run, tracking)
     if evidence is None:
         gaps.append(Gap("the gate's evidence", "no gate has seen this version"))
     made = trained.manifest(settings, run, entry.mlflow_run, tracking)
     url = tracking.run_url(entry.mlflow_run, kept.beside(settings, run, "log", "links.json"))
     mlflow = Link("MLflow run", url, "outside") if url else None
-    if not made:
+    if not made and not any(gap.what == "MLflow" for gap in tracking.gaps):  # while it is silent nobody knows
         gaps.append(Gap("lineage", "its manifest is neither beside the run's pages nor in MLflow"))
     return VersionPage(
         model=name,
@@ -76,7 +77,8 @@ def _row(settings: Settings, found: tuple[Version, datetime], moves: Sequence[Mo
         loss = None
     was = any(move.champion == entry.version for move in moves)
     lost, now = gone(settings, entry), role(moves, entry.version)
-    return VersionRow(entry.version, entry.as_of, entry.trained_until, at, now, was, lost, loss)
+    back = rolled_back(moves, entry.version)
+    return VersionRow(entry.version, entry.as_of, entry.trained_until, at, now, was, lost, loss, back)
 
 
 def _evidence(settings: Settings, rows: Sequence[Any], run: str | None, tracking: Tracking) -> Evidence | None:
@@ -90,6 +92,16 @@ def _of_run(settings: Settings, run: str | None) -> tuple[Link | None, ...]:
     tasks = {"gate": "Gate's report", "check": "Great Expectations result", "rehearse": "Rehearsal of the Bento"}
     pages = (words.report(settings, run, task, text) for task, text in tasks.items())
     return (*(replace(link, text="Training run") for link in words.links(settings, "", run, None)[:1]), *pages)
+
+
+def left(moves: Sequence[Move], number: int) -> list[int]:
+    """The decisions by which a version left what is live: some are about the version that took its place."""
+    pairs = pairwise(moves)
+    return [
+        after.decision
+        for before, after in pairs
+        if number in (before.champion, before.challenger) and number not in (after.champion, after.challenger)
+    ]
 
 
 def lived(moves: Sequence[Move], number: int) -> str:

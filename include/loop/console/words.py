@@ -68,6 +68,8 @@ def decision(settings: Settings, row: Any, search: bool = True) -> Decision:
     what, tone, tasks = _WORDS.get(row.kind, (row.kind.replace("-", " "), "quiet", ()))
     if row.kind in _BY_REASON:
         what, tone = _BY_REASON[row.kind](row.reason)
+    if row.kind == "rollback" and str(row.run).startswith("rollback/"):  # a person's: it names what is gone back to
+        what = "stays champion, its challenger left" if row.reason.startswith("release of") else "is champion again"
     return Decision(
         id=row.id,
         kind=row.kind,
