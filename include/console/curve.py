@@ -111,7 +111,7 @@ def _loss() -> Spec:
         "layer": [
             _rules(),
             {
-                "mark": {"type": "area", "color": "var(--one)", "opacity": 0.16, "interpolate": "monotone"},
+                "mark": {"type": "area", "color": "var(--one)", "opacity": 0.16},
                 "encoding": {"y": _y("low", title, scale), "y2": {"field": "high"}, "detail": {"field": "version"}},
             },
             {
@@ -123,7 +123,7 @@ def _loss() -> Spec:
                 "encoding": {"y": _y("daily", title, scale)},
             },
             {
-                "mark": {"type": "line", "color": "var(--one)", "strokeWidth": 2.25, "interpolate": "monotone"},
+                "mark": {"type": "line", "color": "var(--one)", "strokeWidth": 2.25},
                 "encoding": {"y": _y("loss", title, scale), "detail": {"field": "version"}},
             },
             _names(),
@@ -148,7 +148,7 @@ def _bias() -> Spec:
                 "encoding": {"x": None, "y": {"datum": 0}},
             },
             {
-                "mark": {"type": "area", "color": "var(--one)", "opacity": 0.16, "interpolate": "monotone"},
+                "mark": {"type": "area", "color": "var(--one)", "opacity": 0.16},
                 "encoding": {
                     "y": _y("bias_low", title, scale),
                     "y2": {"field": "bias_high"},
@@ -156,7 +156,7 @@ def _bias() -> Spec:
                 },
             },
             {
-                "mark": {"type": "line", "color": "var(--one)", "strokeWidth": 2.25, "interpolate": "monotone"},
+                "mark": {"type": "line", "color": "var(--one)", "strokeWidth": 2.25},
                 "encoding": {"y": _y("bias", title, scale), "detail": {"field": "version"}},
             },
             _hover("told_bias", "7-day predicted − observed", "day_of_bias"),

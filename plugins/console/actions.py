@@ -83,6 +83,10 @@ async def _answer(request: Request, who: Reads, model: str) -> Response:
     form = await _form(request, "run_id", "task_id", "map_index", "choice", "reason", "once")
     choice, place = forms.choice(form["choice"], CHOICES), forms.index(form["map_index"])
     run, asked = forms.key("run_id", form["run_id"]), forms.key("task_id", form["task_id"])
+    if choice == "Approve" and await run_in_threadpool(beforehand.is_over, model, f"release/{run}"):
+        text = f"The release of this question is over: whatever the answer, nothing would go live by it. {_KEPT}"
+        text += " Reject it, so that the next release can begin."
+        return answers.message(request, "Its release is over", text, "warn", [_back(model)], 409, who.name)
     task = ["dags", "release", "dagRuns", run, "taskInstances", asked, str(place), "hitlDetails"]
     body = {"chosen_options": [choice], "params_input": {"reason": form["reason"]}}
     answer = await call(request, "PATCH", task, body)

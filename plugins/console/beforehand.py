@@ -5,6 +5,7 @@ from __future__ import annotations
 from include.console.view import DagState, Tone
 from include.loop.console import entries
 from include.release import ledger as book
+from include.release import releases
 from include.settings import settings
 from plugins.console import answers
 
@@ -46,6 +47,17 @@ def rollback(model: str, version: int) -> str:
     if champions[-1] == version and deployed[-1]["challenger"] is None:
         return f"It will fail and change nothing: version {version} of {model} is the champion already."
     return ""
+
+
+def is_over(model: str, run: str) -> bool:
+    """Whether the release of a run is no longer under way, as far as the ledger says."""
+    try:
+        ledger = entries.engine(settings())
+        mine = releases.of_run(ledger, run)
+        return mine is not None and book.current(ledger, model).release != mine.id
+    except Exception as error:  # Airflow takes the answer, the release looks for itself
+        answers.log.warning("the ledger could not be read: %s", error)
+        return False
 
 
 def freeze(model: str, frozen: bool) -> str:

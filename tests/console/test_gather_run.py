@@ -10,9 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from include import pages
+from include.console.view import Airflow
 from include.files import canonical_json, hash_text, write_text
-from include.loop.console import Unknown, run, version
+from include.loop.console import Unknown, model, run, version
 from include.release import ledger as book
+from include.release import releases
 from include.release.ledger import Decision
 from include.settings import Settings
 from tests.console import planted
@@ -199,3 +201,49 @@ def test_mlflow_that_has_lost_a_run_is_not_mlflow_being_down(one: Settings, trac
         "lineage",
     }
     assert all("404" in gap.why for gap in found.gaps if gap.what != "lineage")
+
+
+# -- after a rollback ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def gone_back(one: Settings) -> Settings:
+    """A person has gone back to version 1 while version 9 was in its shadow, and its scores were made again."""
+    ledger = book.connect(one.ledger_url)
+    live = book.current(ledger, OURS)
+    begun = releases.begin(ledger, OURS, 9, live.champion or 0, {}, planted.as_of(60), "release", "release/nine")
+    about = (planted.as_of(60), 9, "release/nine")
+    shadow = Decision("nine/shadow", OURS, "shadow", "release", "Release of version 9 begins.", *about)
+    live = book.deploy(ledger, live, shadow, live.champion, 9, "shadow", release=begun.id)
+    why = f"back from version {live.champion} to 1: it is bad"
+    about = (planted.as_of(60), 1, "rollback/console__1")
+    back = Decision("back", OURS, "rollback", "ada", why, *about)
+    book.deploy(ledger, live, back, 1, None)
+    book.record(ledger, Decision("again", OURS, "rescored", "ada", "0 scores made again", *about))
+    return one
+
+
+def test_a_rollback_is_told_not_what_followed(gone_back: Settings) -> None:
+    found = run.page(gone_back, "rollback", "console__1", WALL)
+    assert found.outcome.startswith("Back from version ")
+    assert [d.what for d in found.decisions if d.kind == "rollback"] == ["is champion again"]
+
+
+def test_a_release_that_another_decision_has_ended_says_so(gone_back: Settings) -> None:
+    found = run.page(gone_back, "release", "nine", WALL)
+    assert "Its release is over: back from version" in found.outcome
+
+
+def test_a_version_tells_how_it_left(gone_back: Settings) -> None:
+    left = next(m.champion for m in reversed(_moves(gone_back)) if m.champion != 1)
+    assert left is not None
+    found = version.page(gone_back, OURS, left, WALL)
+    assert "it is bad" in found.decisions[0].reason + found.decisions[1].reason
+    assert found.version.rolled_back
+    assert not version.page(gone_back, OURS, 1, WALL).version.rolled_back
+    rows = {row.version: row.rolled_back for row in model.page(gone_back, OURS, Airflow(), WALL).versions}
+    assert rows[left]
+    assert not rows[1]
+
+
+def _moves(settings: Settings) -> list[book.Deployment]:
+    rows = book.deployed(book.connect(settings.ledger_url), OURS)
+    return [book.Deployment(OURS, row["generation"], row["champion"], row["challenger"]) for row in rows]

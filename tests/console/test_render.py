@@ -210,3 +210,28 @@ def test_only_the_consoles_own_files_are_served() -> None:
         assert found[1].startswith(kind)
     assert render.static("../render.py") is None
     assert render.static("render.py") is None
+
+
+def test_no_rollback_to_what_was_rolled_back_is_chosen_before_anybody_chose() -> None:
+    """Of those that were champion the newest that was not left for being bad; without one nothing is chosen."""
+    page = views.page(views.row())
+    found = {v.version: v.was_champion and v.version != views.row().champion for v in page.versions}
+    (target,) = [number for number, possible in found.items() if possible]
+
+    def chosen(rolled_back: bool) -> bool:
+        versions = [replace(v, rolled_back=rolled_back and v.version == target) for v in page.versions]
+        html = render.model(replace(page, versions=versions), views.site())
+        assert f'name="version" value="{target}" required' in html
+        assert ("was rolled back" in html) == rolled_back
+        return f'name="version" value="{target}" required checked' in html
+
+    assert chosen(rolled_back=False)
+    assert not chosen(rolled_back=True)
+
+
+def test_a_question_whose_release_is_over_can_only_be_rejected() -> None:
+    row = replace(views.waiting(), question=replace(views.QUESTION, over=True), challenger=None)
+    html = render.model(views.page(row), views.site())
+    assert "Its release is over." in html
+    assert 'value="Approve"' not in html
+    assert 'value="Reject"' in html

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.release import ledger as book
+from include.release import releases
 from include.release.ledger import Decision
 from plugins.console import forms
 from scripts.stack import control
@@ -392,3 +393,22 @@ def test_there_is_nothing_to_answer(post: Post) -> None:
     answer = post("operator", "answer", form("answer"))
     assert answer.status_code == 404
     assert "Nothing was changed" in answer.text
+
+
+def test_what_a_rollback_will_refuse_is_told_with_it(post: Post, ledger: Any) -> None:
+    sent = form("rollback", version="999")
+    assert "It will fail and change nothing: version 999" in post("operator", "rollback", sent).text
+    live = book.current(ledger, MODEL)
+    if live.champion is not None and live.challenger is None:
+        told = post("operator", "rollback", form("rollback", version=str(live.champion))).text
+        assert f"version {live.champion} of {MODEL} is the champion already" in told
+
+
+def test_a_release_that_is_over_is_not_approved(post: Post, ledger: Any) -> None:
+    run = f"over__{uuid4().hex}"
+    releases.begin(ledger, MODEL, 9, 1, {}, "2013-04-30T00:00:00+00:00", "release", f"release/{run}")
+    answer = post("operator", "answer", form("answer", run_id=run))
+    assert answer.status_code == 409
+    assert "Its release is over" in answer.text
+    # a rejection reaches Airflow, which here knows no such run
+    assert post("operator", "answer", form("answer", run_id=run, choice="Reject")).status_code == 404

@@ -156,7 +156,11 @@
     setTimeout(look, Math.min(EVERY * 2 ** failures, LATEST));
   }
 
+  const live = (root) => all("[data-live]", root).map((part) => part.id).join();
+
   function swap(fresh) {
+    const typing = all("textarea").some((field) => field.value);
+    if (live(fresh) !== live(document) && !typing) return location.reload(); // a part that was not there before
     const chosen = all("[type=radio]:checked");
     for (const part of all("[data-live]", fresh)) {
       const old = document.getElementById(part.id);

@@ -268,6 +268,12 @@ def _version(row: Any) -> tuple[book.Version, datetime]:
     return book.Version(**{**parts, **refs}), utc(row.recorded_at)
 
 
+def release_of(connection: sa.Connection, run: str) -> int | None:
+    """The number of the release that a run has begun; None: it has begun none."""
+    number: int | None = connection.scalar(sa.select(releases.c.id).where(releases.c.run == run))
+    return number
+
+
 def release(connection: sa.Connection, number: int) -> Any | None:
     """A release, its policy read."""
     return connection.execute(sa.select(releases).where(releases.c.id == number)).first()

@@ -35,6 +35,7 @@ _DECISIVE = (  # the kinds by which a run is told in one sentence, the last of t
     *("rollback", "promotion", "rejected", "expired", "freeze", "thaw", "champion", "challenger", "gate", "monitor"),
     *("training-left-out", "request-dropped", "rescored", "scored", "rung", "canary", "approved", "approval", "shadow"),
 )
+_UNDER_WAY = ("shadow", "approval", "approved", "canary")  # after them more is to come
 _WHOLE = ("monitor", "gate", "promotion", "rollback")  # kinds whose reason says by itself what was decided
 
 
@@ -165,7 +166,21 @@ def _outcome(
     if row.kind in _WHOLE:
         return f"{row.reason[:1].upper()}{row.reason[1:]}", told.tone
     number = f" (version {row.version})" if row.version is not None else ""
-    return f"{told.what[:1].upper()}{told.what[1:]}{number}: {row.reason}", told.tone
+    outcome = f"{told.what[:1].upper()}{told.what[1:]}{number}: {row.reason}"
+    if row.kind in _UNDER_WAY and connection is not None and (end := _ended(settings, connection, run, row.model)):
+        return f"{outcome}. Its release is over: {end}", "quiet"
+    return outcome, told.tone
+
+
+def _ended(settings: Settings, connection: sa.Connection, run: str, model: str) -> str:
+    """By what another decision has ended a run's release; empty while it is under way."""
+    moves = entries.known(entries.engine(settings)).moves.get(model, ())
+    own = entries.release_of(connection, run)
+    places = [i for i, move in enumerate(moves) if own is not None and move.release == own]
+    if not places or places[-1] == len(moves) - 1:
+        return ""
+    after = entries.by_id(connection, moves[places[-1] + 1].decision)
+    return "" if after is None else str(after.reason)
 
 
 def _trained(
