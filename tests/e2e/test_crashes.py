@@ -45,6 +45,7 @@ def kill_everywhere(settings: Settings, work: Path, steps: tuple[Step, ...], par
     return tried
 
 
+@pytest.mark.timeout(1500)  # dozens of processes, each killed: minutes, more on a busy machine
 def test_ingest_survives_being_killed_anywhere(history: Settings, tmp_path: Path) -> None:
     settings = local(copy_home(history.home, tmp_path / "var"))
     points = kill_everywhere(settings, tmp_path, INGEST, {"start": END, "end": LATER})
@@ -57,6 +58,7 @@ def make_mlflow(settings: Settings) -> None:
     track.client(settings).search_experiments()
 
 
+@pytest.mark.timeout(1500)  # dozens of processes, each killed: minutes, more on a busy machine
 def test_train_survives_being_killed_anywhere(history: Settings, tmp_path: Path) -> None:
     settings = local(copy_home(history.home, tmp_path / "var"))
     fresh(make_mlflow, settings)
