@@ -2,9 +2,9 @@
 
 - All the time: each flight of the published schedule is asked for when data time reaches its prediction moment, two
   hours before its departure. Its features come from Feast's online store.
-- While a release looks for evidence (shadow, canary): the flights of the week before the clock's start are asked for
-  again and again, some dozens a second, with the features that serving had at each one's own moment, as the training
-  side joins them. Their outcomes are known, so the release can judge.
+- While a release looks for evidence (shadow, approved, canary): the flights of the week before the clock's start are
+  asked for again and again, some dozens a second, with the features that serving had at each one's own moment, as the
+  training side joins them. Their outcomes are known, so the release can judge.
 - Once, for a chapter (`ask`): the flights of an interval, as they would have been asked for in their time, so that the
   monitor has a log to look at; on request with a feed that is broken.
 """
@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
+import sqlalchemy as sa
 
 from include import clock, lake, times
 from include.contracts import ANSWER, ENTITY, EVENT_TIME, SCHEDULE, VIEWS
@@ -34,6 +35,7 @@ from include.features import snapshot as snapshots
 from include.files import read_json, write_json
 from include.models import registry
 from include.release import ledger as book
+from include.release import releases
 from include.serving import collect as spool
 from include.settings import Settings
 
@@ -163,14 +165,24 @@ def run(settings: Settings, url: str) -> None:
     while True:
         for request in next(world):
             client.ask(request)
-        stage = book.current(ledger, settings.model).stage
-        if stage in (book.SHADOW, book.CANARY):
+        live = book.current(ledger, settings.model)
+        stage = live.stage
+        if _is_looking(ledger, live):
             _burst(client, replayed)
         else:
             time.sleep(_IDLE)
         if time.monotonic() - told > _TOLD:
             told = time.monotonic()
             print(f"stage {stage or 'none'}; answers by status: {client.answered}", flush=True)
+
+
+def _is_looking(ledger: sa.Engine, live: book.Deployment) -> bool:
+    """Whether a release wants evidence: also once it is approved, for the canary begins with another look, which may
+    ask for more. While it waits for a person it does not: that may take days."""
+    if live.stage == book.APPROVAL and live.release is not None:
+        said = releases.approval(ledger, live.release)
+        return said is not None and said.answer == releases.APPROVED
+    return live.stage in (book.SHADOW, book.CANARY)
 
 
 def _burst(client: Client, replayed: Iterator[dict[str, Any]]) -> None:
