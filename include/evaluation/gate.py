@@ -91,11 +91,9 @@ def _rule(evidence: Evidence) -> Rule:
 def _unreadable(error: ValidationError) -> Verdict:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "evidence"
-    reason = (
-        f"Refused: the evidence is incomplete or malformed ({error.error_count()} faults; {where}: {first['msg']})."
-    )
-    check = Check(name="evidence", passed=False, value=None, interval=None, threshold=None, unit="", reason=reason[10:])
-    return Verdict(accepted=False, rule="unknown", reason=reason, checks=(check,))
+    why = f"the evidence is incomplete or malformed ({error.error_count()} faults; {where}: {first['msg']})."
+    check = Check(name="evidence", passed=False, value=None, interval=None, threshold=None, unit="", reason=why)
+    return Verdict(accepted=False, rule="unknown", reason=f"Refused: {why}", checks=(check,))
 
 
 def _measured(gate: Gate, evidence: Evidence) -> Check:

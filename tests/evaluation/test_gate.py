@@ -174,6 +174,7 @@ def test_any_other_value_is_refused_with_a_sentence(junk: Any) -> None:
     assert not verdict.accepted
     assert verdict.rule == "unknown"
     assert verdict.reason.startswith("Refused: the evidence is incomplete")
+    assert verdict.reason == f"Refused: {verdict.checks[0].reason}"
 
 
 def change_problem(found: dict[str, Any]) -> None:
