@@ -190,11 +190,9 @@ def _query(table: _Table, changed: Sequence[str]) -> Iterable[Told]:
 # -- the curve -----------------------------------------------------------------------------------------------------
 def _days(table: _Table, model: str, moves: Sequence[Move], last: int | None) -> Sequence[Day]:
     stated = {day: some[model] for day, some in table.told.items() if model in some}
-    names = sorted(stated) if last is None else sorted(stated)[-last - SPAN :]
+    shown = sorted(stated) if last is None else sorted(stated)[-last:]
     charge = _in_charge(moves)
-    chosen = {day: _chosen(stated[day], charge, day) for day in names}
-    shown = names if last is None else names[-last:]
-    return tuple(_day(chosen[day], stated, enough(model)) for day in shown)
+    return tuple(_day(_chosen(stated[day], charge, day), stated, enough(model)) for day in shown)
 
 
 def _in_charge(moves: Sequence[Move]) -> list[tuple[str, int | None]]:

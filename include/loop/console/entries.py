@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -23,6 +24,7 @@ from include.release.tables import retrain_closures as closures
 from include.release.tables import retrain_requests as requests
 from include.settings import Settings
 
+Row = TypeVar("Row")
 _OVERLAP = 200  # entries that are read again: on PostgreSQL a lower id may be committed after a higher one
 # by the first seven letters of the verdict's sentence
 _STATES = {"Healthy": "healthy", "Insuffi": "insufficient", "Inciden": "incident", "Roll ba": "rollback"}
@@ -147,6 +149,13 @@ def _moves(connection: sa.Connection, after: int) -> Iterator[tuple[str, Move]]:
     for row in connection.execute(query):
         parts = (row.generation, row.champion, row.challenger, row.stage, row.share, row.release, row.decision)
         yield row.model, Move(*parts, row.kind, row.as_of, utc(row.recorded_at))
+
+
+def first_of_newest(rows: Sequence[Row], key: Callable[[Row], Any]) -> Row:
+    """Of the newest rows, as far back as `key` has been the same without a break, the first; `rows` is not empty."""
+    newest = key(rows[-1])
+    *_, first = takewhile(lambda row: key(row) == newest, reversed(rows))
+    return first
 
 
 # -- decisions -----------------------------------------------------------------------------------------------------

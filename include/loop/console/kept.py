@@ -62,7 +62,8 @@ def evidence(settings: Settings, run: str, digest: str | None) -> Any | None:
     """A training's evidence as `evaluate` has written it, if it is still what the gate has seen (`digest`)."""
     path = settings.trainings / "evidence" / f"{hash_text(run)[:16]}.json"
     try:
-        return file(path) if digest and hash_text(path.read_text(encoding="utf-8")) == digest else None
+        text = path.read_text(encoding="utf-8") if digest else ""
+        return json.loads(text) if digest and hash_text(text) == digest else None
     except (OSError, ValueError):
         return None
 

@@ -17,6 +17,7 @@ from include.loop.console.entries import Look, Move
 from include.loop.console.kept import Tracking
 from include.loop.console.models import Facts
 from include.loop.gone import gone
+from include.release.ledger import Version
 from include.settings import Settings
 
 PAGE = 50  # decisions
@@ -100,10 +101,16 @@ def _marks(settings: Settings, connection: sa.Connection | None, name: str) -> l
 # -- versions ------------------------------------------------------------------------------------------------------
 def versions(facts: Facts, connection: sa.Connection, name: str) -> list[VersionRow]:
     """A model's packaged versions, newest first."""
-    moves = facts.known.moves.get(name, ())
+    return version_rows(facts.settings, name, facts.known.moves.get(name, ()), entries.versions_of(connection, name))
+
+
+def version_rows(
+    settings: Settings, name: str, moves: Sequence[Move], found: Sequence[tuple[Version, datetime]]
+) -> list[VersionRow]:
+    """Some versions of a model, each with when it was entered, and what has become of them."""
     champions = {move.champion for move in moves}
     try:
-        losses = curve.overall(facts.settings, name)
+        losses = curve.overall(settings, name)
     except Exception:  # the curve itself has said so
         losses = {}
     return [
@@ -112,23 +119,23 @@ def versions(facts: Facts, connection: sa.Connection, name: str) -> list[Version
             as_of=entry.as_of,
             trained_until=entry.trained_until,
             at=at,
-            role=role(moves, entry.version),
+            role=_role(moves, entry.version),
             was_champion=entry.version in champions,
-            gone=gone(facts.settings, entry),
+            gone=gone(settings, entry),
             log_loss=losses.get(entry.version),
-            rolled_back=rolled_back(moves, entry.version),
+            rolled_back=_rolled_back(moves, entry.version),
         )
-        for entry, at in entries.versions_of(connection, name)
+        for entry, at in found
     ]
 
 
-def rolled_back(moves: Sequence[Move], version: int) -> bool:
+def _rolled_back(moves: Sequence[Move], version: int) -> bool:
     """Whether a rollback ended its last reign."""
     ends = [after for before, after in pairwise(moves) if before.champion == version != after.champion]
     return bool(ends) and ends[-1].kind == "rollback"
 
 
-def role(moves: Sequence[Move], version: int) -> str:
+def _role(moves: Sequence[Move], version: int) -> str:
     live = moves[-1] if moves else None
     if live is None:
         return ""
@@ -195,11 +202,9 @@ def _importance(
 
 
 def _slices(seen: Mapping[str, Any]) -> list[tuple[str, str, int, Number]]:
-    """Log loss above the champion's own expectation, the surest worst first; slices too small to judge by come last."""
+    """Log loss above the champion's own expectation, the surest worst first."""
     parts = ((seen.get("performance") or {}).get("slices")) or ()
-    told = [(s["by"], str(s["value"]), int(s["rows"]), trained.number(s.get("surprise"), "nats")) for s in parts]
-    known = [(by, value, rows, number) for by, value, rows, number in told if number is not None]
-    return sorted(known, key=lambda s: (s[2] < trained.FEW, -(s[3].low if s[3].low is not None else s[3].value - 1.0)))
+    return trained.slices(parts, "surprise", lambda above: above.value - 1.0 if above.low is None else above.low)
 
 
 # -- links ---------------------------------------------------------------------------------------------------------

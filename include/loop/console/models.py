@@ -238,11 +238,7 @@ def health(settings: Settings, looks: Sequence[Look]) -> Health:
     """The verdict of the newest look, by data time: a late look at older data overrides nothing."""
     if not looks:
         return _UNWATCHED
-    newest, first = looks[-1], looks[-1]
-    for look in reversed(looks):
-        if look.state != newest.state:
-            break
-        first = look
+    newest, first = looks[-1], entries.first_of_newest(looks, lambda look: look.state)
     try:
         entry = entries.entry(settings, newest.id)
     except (sa.exc.SQLAlchemyError, entries.NoLedger, Outdated):  # the page says so
@@ -315,12 +311,7 @@ def _since(moves: Sequence[Move]) -> datetime | None:
     """When the champion became it."""
     if not moves or moves[-1].champion is None:
         return None
-    at = moves[-1].at
-    for move in reversed(moves):
-        if move.champion != moves[-1].champion:
-            break
-        at = move.at
-    return at
+    return entries.first_of_newest(moves, lambda move: move.champion).at
 
 
 def _age(now: str | None, as_of: str | None) -> float | None:

@@ -26,7 +26,8 @@ def progress(settings: Settings, connection: sa.Connection, moves: Sequence[Move
     live = moves[-1] if moves else None
     if live is None or live.challenger is None:
         return None
-    begun = _begun(moves)
+    # the move by which the challenger came where it stands
+    begun = entries.first_of_newest(moves, lambda move: (move.challenger, move.stage, move.share))
     found = entries.release(connection, live.release) if live.release is not None else None
     stage = live.stage or WAITING
     run, policy = (found.run, json.loads(found.policy)) if found is not None else (None, {})
@@ -43,16 +44,6 @@ def progress(settings: Settings, connection: sa.Connection, moves: Sequence[Move
         as_of=str(seen.get("at") or begun.as_of),
         run=run,
     )
-
-
-def _begun(moves: Sequence[Move]) -> Move:
-    """The move by which the challenger came where it stands."""
-    begun, live = moves[-1], moves[-1]
-    for move in reversed(moves):
-        if (move.challenger, move.stage, move.share) != (live.challenger, live.stage, live.share):
-            break
-        begun = move
-    return begun
 
 
 def observation(settings: Settings, run: str | None, stage: str) -> Mapping[str, Any]:

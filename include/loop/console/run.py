@@ -31,7 +31,7 @@ _TASKS: Mapping[str, str] = {  # pages of tasks, in the order in which a person 
     "rescore": "Scores made again",
     "clean": "What was removed",
 }
-_DECISIVE = (  # the kinds by which a run is told in one sentence, the last of them first
+_DECISIVE = (  # the kinds by which a run is told in one sentence
     *("rollback", "promotion", "rejected", "expired", "freeze", "thaw", "champion", "challenger", "gate", "monitor"),
     *("training-left-out", "request-dropped", "rescored", "scored", "rung", "canary", "approved", "approval", "shadow"),
 )

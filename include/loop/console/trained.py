@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from include.console.view import Check, Evidence, Link, Number, Step
@@ -14,7 +14,7 @@ from include.release.ledger import Version
 from include.settings import Settings
 
 MANIFEST, EVIDENCE = "manifest.json", "evidence.json"
-FEW = Gate().min_slice_rows
+_FEW = Gate().min_slice_rows
 
 
 def evidence(settings: Settings, entry: Mapping[str, Any], tracking: Tracking) -> Evidence:
@@ -35,7 +35,7 @@ def evidence(settings: Settings, entry: Mapping[str, Any], tracking: Tracking) -
         against=int(against) if against is not None else None,
         checks=[_check(check) for check in held.get("checks", ())],
         scores=_scores(found),
-        slices=_slices(found.get("slices") or ()),
+        slices=slices(found.get("slices") or (), "difference", lambda apart: apart.value),
         calibration=_calibration(found.get("calibration") or ()),
     )
 
@@ -75,10 +75,13 @@ def _scores(found: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Numbe
     return told
 
 
-def _slices(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int, Number]]:
-    told = [(s["by"], str(s["value"]), int(s["rows"]), number(s["difference"], "nats")) for s in found]
+def slices(
+    found: Sequence[Mapping[str, Any]], of: str, how_bad: Callable[[Number], float]
+) -> list[tuple[str, str, int, Number]]:
+    """Slices with one of their estimates, in nats; the worst first, and last those that are too small to be judged."""
+    told = [(s["by"], str(s["value"]), int(s["rows"]), number(s.get(of), "nats")) for s in found]
     known = [(by, value, rows, number) for by, value, rows, number in told if number is not None]
-    return sorted(known, key=lambda s: (s[2] < FEW, -s[3].value))  # too small ones are not judged
+    return sorted(known, key=lambda s: (s[2] < _FEW, -how_bad(s[3])))
 
 
 def _calibration(found: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[tuple[float, Number]]]:

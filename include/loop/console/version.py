@@ -10,12 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from include.console.view import Airflow, Evidence, Gap, Link, VersionPage, VersionRow
-from include.loop.console import Unknown, curve, entries, kept, models, trained, words
+from include.console.view import Airflow, Evidence, Gap, Link, VersionPage
+from include.loop.console import Unknown, entries, kept, models, trained, words
 from include.loop.console.entries import Move
 from include.loop.console.kept import Tracking
-from include.loop.console.model import role, rolled_back
-from include.loop.gone import gone
+from include.loop.console.model import version_rows
 from include.release.ledger import Version
 from include.settings import Settings
 
@@ -59,7 +58,7 @@ def _page(
         gaps.append(Gap("lineage", "its manifest is neither beside the run's pages nor in MLflow"))
     return VersionPage(
         model=name,
-        version=_row(settings, found, moves),
+        version=version_rows(settings, name, moves, [found])[0],
         evidence=evidence,
         decisions=[words.decision(settings, row) for row in rows],
         lineage=trained.lineage(made, entry, mlflow, entry.mlflow_run, lived(moves, number)),
@@ -67,18 +66,6 @@ def _page(
         links=tuple(link for link in (*_of_run(settings, run), mlflow) if link is not None),
         gaps=tuple(dict.fromkeys([*gaps, *tracking.gaps])),
     )
-
-
-def _row(settings: Settings, found: tuple[Version, datetime], moves: Sequence[Move]) -> VersionRow:
-    entry, at = found
-    try:
-        loss = curve.overall(settings, entry.model).get(entry.version)
-    except Exception:  # the curve itself has said so
-        loss = None
-    was = any(move.champion == entry.version for move in moves)
-    lost, now = gone(settings, entry), role(moves, entry.version)
-    back = rolled_back(moves, entry.version)
-    return VersionRow(entry.version, entry.as_of, entry.trained_until, at, now, was, lost, loss, back)
 
 
 def _evidence(settings: Settings, rows: Sequence[Any], run: str | None, tracking: Tracking) -> Evidence | None:
